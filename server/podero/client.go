@@ -1,0 +1,185 @@
+package podero
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/requestid"
+	"example.com/podero-facade/server/tracecontext"
+)
+
+// MaxBody is how much of an answer is read, in bytes. No document of Podero's comes near it.
+const MaxBody = 1 << 20
+
+// Client finds users by asking Podero, with one HTTP exchange each.
+type Client struct {
+	config ClientConfig
+	http2  atomic.Bool // whether Podero speaks HTTP/2
+}
+
+// ClientConfig is what a Client needs.
+type ClientConfig struct {
+	BaseURL        string            // without a slash at the end
+	Transport      http.RoundTripper // never follows a redirect, as RoundTrippers don't
+	Passthrough    bool              // whether tokens are callers' own, so that a 401 is their affair
+	AttemptTimeout time.Duration     // of one HTTP exchange
+	UserAgent      string
+	Drift          *Drift
+	Count          func(result string) // of each exchange: one of Results
+}
+
+// Results are how an exchange can end: with a status, without one in time, without one for other reasons,
+// or with its caller gone.
+var Results = []string{"2xx", "3xx", "4xx", "5xx", "timeout", "network", "caller"}
+
+// NewClient returns a Client.
+func NewClient(config ClientConfig) *Client { return &Client{config: config} }
+
+// FindUser asks Podero for the user, with the token of the key.
+func (c *Client) FindUser(ctx context.Context, key Key) (*userv1.User, error) {
+	// Not context.WithTimeout, which would leave the timing to ctx if that ends sooner: the deadline of a
+	// lookup that several callers share may still move.
+	attempt, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer time.AfterFunc(c.config.AttemptTimeout, cancel).Stop()
+	request, err := http.NewRequestWithContext(attempt, http.MethodGet, c.url(key), nil)
+	if err != nil { // only of a base URL that the configuration refuses
+		return nil, fault.New(fault.Internal, errors.New("build the request to Podero"))
+	}
+	request.Header = http.Header{
+		"Authorization": {"Bearer " + key.Token.Reveal()},
+		"Accept":        {"application/json"},
+		"User-Agent":    {c.config.UserAgent},
+	}
+	if id := requestid.From(ctx); id != "" {
+		request.Header["X-Request-Id"] = []string{id}
+	}
+	tracecontext.ToHTTP(ctx, request.Header)
+	if !c.http2.Load() {
+		request.Body = once{}
+	}
+	response, err := c.config.Transport.RoundTrip(request)
+	if err != nil {
+		return nil, c.lost(ctx, attempt, "reach Podero", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.ProtoMajor == 2 {
+		c.http2.Store(true)
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, MaxBody+1))
+	switch {
+	case fault.IsCorrupt(err):
+		return nil, violation("", "is not what its content encoding says")
+	case err != nil:
+		return nil, c.lost(ctx, attempt, "read Podero's answer", err)
+	}
+	c.config.Count(class(response.StatusCode))
+	if response.StatusCode != http.StatusOK {
+		return nil, c.refusal(response, body, key)
+	}
+	return c.user(response, body, key)
+}
+
+// once is an empty body that can't be read twice. net/http sends a GET again by itself when a connection that
+// it reuses dies, as often as it has connections left, and no retry policy would know; with a body it
+// does not. HTTP/2 needs no such guard: there it sends again only what the server has not looked at.
+type once struct{}
+
+func (once) Read([]byte) (int, error) { return 0, io.EOF }
+func (once) Close() error             { return nil }
+
+// url returns the URL of a user. The external ID is one path segment: PathEscape escapes all that could
+// end one, and the two segments that would climb, . and .., are no external IDs.
+func (c *Client) url(key Key) string {
+	u := c.config.BaseURL + "/org/" + key.OrgID + "/users/by-ext-id/" + url.PathEscape(key.ExternalID)
+	if key.IncludeDeleted {
+		u += "?include_deleted=true"
+	}
+	return u
+}
+
+// user returns the user of a 200 answer.
+func (c *Client) user(response *http.Response, body []byte, key Key) (*userv1.User, error) {
+	if len(body) > MaxBody {
+		return nil, violation("", "has more than 1 MiB")
+	}
+	if media := mediaType(response); media != "application/json" {
+		return nil, violation("", "is not of content type application/json")
+	}
+	user, err := decodeUser(body, c.config.Drift)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.EqualFold(user.GetOrganizationId(), key.OrgID) {
+		return nil, violation("organization_id", "is not the organization that was asked for")
+	}
+	return user, nil
+}
+
+func mediaType(response *http.Response) string {
+	header := response.Header.Get("Content-Type")
+	if header == "application/json" { // the usual case, without parsing
+		return header
+	}
+	media, _, err := mime.ParseMediaType(header)
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+		return ""
+	}
+	return media
+}
+
+// lost returns the error of an exchange without an answer: the caller's time or the attempt's is over,
+// the caller is gone, or the network failed.
+func (c *Client) lost(ctx, attempt context.Context, doing string, err error) error {
+	if ended := ctx.Err(); ended != nil {
+		c.config.Count("caller")
+		return fault.Ended(ended)
+	}
+	result := "timeout"
+	failure := fault.New(fault.UpstreamTimeout, errors.New("the attempt's time is over"))
+	if attempt.Err() == nil {
+		result = "network"
+		failure = fault.New(fault.UpstreamUnavailable, fmt.Errorf("%s: %w", doing, fault.Network(err)))
+	}
+	failure.Transient = !isLasting(err)
+	c.config.Count(result)
+	return failure
+}
+
+// class returns the class of a status, one of Results.
+func class(status int) string {
+	switch {
+	case status < 300:
+		return "2xx"
+	case status < 400:
+		return "3xx"
+	case status < 500:
+		return "4xx"
+	default:
+		return "5xx"
+	}
+}
+
+// isLasting reports whether a network failure is one of names or certificates, which another attempt
+// would meet again.
+func isLasting(err error) bool {
+	var (
+		resolution  *net.DNSError
+		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+		alert       tls.AlertError
+	)
+	return errors.As(err, &resolution) || errors.As(err, &certificate) || errors.As(err, &record) || errors.As(err, &alert)
+}

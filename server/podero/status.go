@@ -1,0 +1,121 @@
+package podero
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"example.com/podero-facade/server/fault"
+)
+
+const (
+	maxViolations     = 10          // a status travels in a header, which many clients cap at 8 KiB
+	maxViolationChars = 200         // contract.md, section 4
+	minRetryAfter     = time.Second // where Podero says nothing
+	maxRateLimitWait  = 2 * time.Second
+)
+
+// refusal returns the error that an answer other than 200 stands for.
+func (c *Client) refusal(response *http.Response, body []byte, key Key) error {
+	status := response.StatusCode
+	e := &fault.Error{HTTPStatus: status, Kind: fault.UpstreamUnexpectedStatus}
+	switch {
+	case status == http.StatusUnauthorized && c.config.Passthrough:
+		e.Kind = fault.UpstreamRefusedCaller
+	case status == http.StatusUnauthorized:
+		e.Kind = fault.UpstreamUnauthenticated
+	case status == http.StatusTooManyRequests:
+		e.Kind = fault.UpstreamRateLimited
+		e.NotBefore = retryAfter(response)
+		e.RetryAfter = max(e.NotBefore, minRetryAfter)
+		e.Transient = 0 < e.NotBefore && e.NotBefore <= maxRateLimitWait
+	case status >= 500:
+		e.Kind = fault.UpstreamUnavailable
+		e.NotBefore = retryAfter(response)
+		e.Transient = status == http.StatusBadGateway || status == http.StatusServiceUnavailable ||
+			status == http.StatusGatewayTimeout
+	case status == http.StatusNotFound && (strings.Contains(key.ExternalID, "/") || isJSON(response, body)):
+		e.Kind = fault.UserNotFound
+		e.OrgID = key.OrgID
+	case status == http.StatusForbidden && isJSON(response, body):
+		e.Kind = fault.UpstreamForbidden
+	case (status == http.StatusBadRequest || status == http.StatusUnprocessableEntity) && isJSON(response, body):
+		e.Kind = fault.UpstreamRejectedRequest
+		e.Violations = violations(body)
+	default:
+		e.Cause = fmt.Errorf("content type %q", mediaType(response))
+	}
+	return e
+}
+
+// isJSON reports whether an answer is JSON, as all that Podero's API itself says is. What is not comes
+// from something else: another path, a proxy, a web server.
+func isJSON(response *http.Response, body []byte) bool {
+	media := mediaType(response)
+	return (media == "application/json" || strings.HasSuffix(media, "+json")) &&
+		len(body) <= MaxBody && jsontext.Value(body).IsValid()
+}
+
+// retryAfter reads the Retry-After header in either of its forms, seconds or a date (RFC 9110, section
+// 10.2.3). Without one that makes sense it is 0.
+func retryAfter(response *http.Response) time.Duration {
+	header := response.Header.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(header, 10, 31); err == nil && seconds > 0 {
+		return time.Duration(seconds) * time.Second
+	}
+	if date, err := http.ParseTime(header); err == nil {
+		if wait := time.Until(date).Round(time.Second); wait > 0 {
+			return wait
+		}
+	}
+	return 0
+}
+
+// violations reads which fields Podero objects to out of {"detail": [{"loc": […], "msg": "…"}]}. A body
+// of another shape has none.
+func violations(body []byte) []fault.Violation {
+	var rejection struct {
+		Detail []struct {
+			Loc []any  `json:"loc"`
+			Msg string `json:"msg"`
+		} `json:"detail"`
+	}
+	if json.Unmarshal(body, &rejection) != nil {
+		return nil
+	}
+	var list []fault.Violation
+	for _, detail := range rejection.Detail[:min(len(rejection.Detail), maxViolations)] {
+		list = append(list, fault.Violation{
+			Field:   field(detail.Loc),
+			Message: truncate(detail.Msg, maxViolationChars),
+		})
+	}
+	return list
+}
+
+// field returns the field that a loc such as ["path", "external_id"] names. Where it stood in the HTTP
+// request is nothing that a caller of ours could know.
+func field(loc []any) string {
+	var parts []string
+	for i, part := range loc {
+		if i == 0 && len(loc) > 1 && (part == "path" || part == "query" || part == "body" || part == "header") {
+			continue
+		}
+		parts = append(parts, fmt.Sprint(part))
+	}
+	return truncate(strings.Join(parts, "."), maxViolationChars)
+}
+
+// truncate returns the first n characters of s.
+func truncate(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n])
+}
