@@ -1,0 +1,190 @@
+// Package cache reuses answers of Podero's (contract.md, section 5: --cache-ttl, --cache-stale-if-error).
+package cache
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/podero"
+)
+
+// The metadata, and the headers of REST, that tell of an answer from the cache.
+const (
+	StateHeader = "x-cache" // hit or stale
+	AgeHeader   = "age"     // in seconds (RFC 9111, section 5.1)
+)
+
+const (
+	maxBytes     = 64 << 20        // of all entries, about
+	notFoundTime = 5 * time.Second // a user may be created at any time
+
+	// A call that may be answered with a stale user keeps a tenth of its time, and no more than
+	// maxReserve, to do so.
+	maxReserve = 50 * time.Millisecond
+)
+
+// Cache answers a lookup with what the same lookup gave before. Entries in use are renewed in the
+// background before their time is over.
+type Cache struct {
+	config  Config
+	entries *otter.Cache[podero.Key, *entry]
+	renewal sync.WaitGroup
+
+	hits, stale, misses atomic.Int64
+}
+
+// Config is what a Cache needs.
+type Config struct {
+	Next         podero.Finder
+	TTL          time.Duration // how long an answer may be reused
+	StaleIfError time.Duration // how much longer if Podero is unavailable or too slow
+	Timeout      time.Duration // of a renewal
+}
+
+// entry is an answer of Podero's: a user, or that there is none.
+type entry struct {
+	user     *userv1.User
+	notFound error
+	asked    time.Time // by the monotonic clock
+	fresh    time.Duration
+	kept     time.Duration
+	renewing atomic.Bool
+}
+
+// New returns an empty Cache.
+func New(config Config) (*Cache, error) {
+	entries, err := otter.New(&otter.Options[podero.Key, *entry]{
+		MaximumWeight: maxBytes,
+		Weigher:       weigh,
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[podero.Key, *entry]) time.Duration {
+			return e.Value.kept
+		}),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create the cache: %w", err)
+	}
+	return &Cache{config: config, entries: entries}, nil
+}
+
+// Hits returns how many lookups so far were answered with what is in the cache.
+func (c *Cache) Hits() int64 { return c.hits.Load() }
+
+// Stale returns how many lookups so far were answered with a stale user, for want of a better answer.
+func (c *Cache) Stale() int64 { return c.stale.Load() }
+
+// Misses returns how many lookups so far had to be asked.
+func (c *Cache) Misses() int64 { return c.misses.Load() }
+
+// weigh returns about how many bytes an entry holds.
+func weigh(key podero.Key, e *entry) uint32 {
+	const overhead = 512 // of structures and pointers
+	bytes := overhead + len(key.OrgID) + len(key.ExternalID) + proto.Size(e.user)
+	if bytes < 0 || bytes > math.MaxUint32 { // no document is that large
+		return math.MaxUint32
+	}
+	return uint32(bytes)
+}
+
+// Close waits for renewals.
+func (c *Cache) Close() {
+	c.renewal.Wait()
+	c.entries.StopAllGoroutines()
+}
+
+// FindUser finds the user in the cache, or behind it.
+func (c *Cache) FindUser(ctx context.Context, key podero.Key) (*userv1.User, error) {
+	e, ok := c.entries.GetIfPresent(key)
+	if !ok {
+		c.misses.Add(1)
+		return c.ask(ctx, key)
+	}
+	age := time.Since(e.asked)
+	if age < e.fresh {
+		if age > e.fresh*3/4 {
+			c.renew(ctx, key, e)
+		}
+		c.hits.Add(1)
+		tell(ctx, "hit", age)
+		return e.user, e.notFound
+	}
+	c.misses.Add(1)
+	if e.user == nil {
+		return c.ask(ctx, key)
+	}
+	return c.askOrStale(ctx, key, e)
+}
+
+// ask finds the user behind the cache and keeps the answer.
+func (c *Cache) ask(ctx context.Context, key podero.Key) (*userv1.User, error) {
+	asked := time.Now()
+	user, err := c.config.Next.FindUser(ctx, key)
+	switch {
+	case err == nil:
+		c.entries.Set(key, &entry{user: user, asked: asked, fresh: c.config.TTL, kept: c.config.TTL + c.config.StaleIfError})
+	case fault.Is(err, fault.UserNotFound):
+		fresh := min(c.config.TTL, notFoundTime)
+		c.entries.Set(key, &entry{notFound: err, asked: asked, fresh: fresh, kept: fresh})
+	}
+	return user, err
+}
+
+// askOrStale finds the user behind the cache. If that fails for a while, the user in the cache will do.
+func (c *Cache) askOrStale(ctx context.Context, key podero.Key, e *entry) (*userv1.User, error) {
+	hurried := ctx
+	if deadline, ok := ctx.Deadline(); ok {
+		reserve := min(time.Until(deadline)/10, maxReserve)
+		var cancel context.CancelFunc
+		hurried, cancel = context.WithDeadline(ctx, deadline.Add(-reserve))
+		defer cancel()
+	}
+	user, err := c.ask(hurried, key)
+	age := time.Since(e.asked)
+	if !passes(err) || age >= e.kept || ctx.Err() != nil {
+		return user, err
+	}
+	c.stale.Add(1)
+	tell(ctx, "stale", age)
+	return e.user, nil
+}
+
+// passes reports whether a failure is one of the moment: UNAVAILABLE, or Podero's slowness.
+func passes(err error) bool {
+	if err == nil {
+		return false
+	}
+	kind := fault.From(err).Kind
+	return kind.Code() == codes.Unavailable || kind == fault.UpstreamTimeout
+}
+
+// renew asks for an entry anew in the background, once.
+func (c *Cache) renew(ctx context.Context, key podero.Key, e *entry) {
+	if !e.renewing.CompareAndSwap(false, true) {
+		return
+	}
+	c.renewal.Go(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.config.Timeout)
+		defer cancel()
+		if _, err := c.ask(ctx, key); err != nil {
+			e.renewing.Store(false) // the next call may try
+		}
+	})
+}
+
+// tell says in the answer's metadata where it comes from.
+func tell(ctx context.Context, state string, age time.Duration) {
+	// Fails only outside of a call, which has no metadata.
+	_ = grpc.SetHeader(ctx, metadata.Pairs(StateHeader, state, AgeHeader, strconv.Itoa(int(age.Seconds()))))
+}

@@ -1,0 +1,236 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/podero"
+	"example.com/podero-facade/server/secret"
+)
+
+// upstream answers with a user whose ID counts the lookups, or with an error, after some time.
+type upstream struct {
+	asked int
+	err   error
+	takes time.Duration
+}
+
+func (u *upstream) FindUser(ctx context.Context, _ podero.Key) (*userv1.User, error) {
+	u.asked++
+	number := u.asked
+	select {
+	case <-time.After(u.takes):
+	case <-ctx.Done():
+		return nil, fault.Ended(ctx.Err())
+	}
+	if u.err != nil {
+		return nil, u.err
+	}
+	return &userv1.User{Id: fmt.Sprint(number)}, nil
+}
+
+func newCache(t *testing.T, u *upstream, ttl, stale time.Duration) *Cache {
+	t.Helper()
+	c, err := New(Config{Next: u, TTL: ttl, StaleIfError: stale, Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// stream takes the metadata of an answer.
+type stream struct{ header metadata.MD }
+
+func (s *stream) Method() string { return "" }
+func (s *stream) SetHeader(md metadata.MD) error {
+	s.header = metadata.Join(s.header, md)
+	return nil
+}
+func (s *stream) SendHeader(metadata.MD) error { return nil }
+func (s *stream) SetTrailer(metadata.MD) error { return nil }
+
+// lookup returns the ID or the reason that a caller with some time gets, and what it is told of the cache.
+func lookup(t *testing.T, c *Cache, key podero.Key, patience time.Duration) string {
+	t.Helper()
+	sent := &stream{}
+	ctx, cancel := context.WithTimeout(grpc.NewContextWithServerTransportStream(t.Context(), sent), patience)
+	defer cancel()
+	user, err := c.FindUser(ctx, key)
+	what := user.GetId()
+	if err != nil {
+		what = fault.From(err).Kind.Reason()
+	}
+	return strings.TrimSpace(what + " " + strings.Join(append(sent.header.Get("x-cache"), sent.header.Get("age")...), " "))
+}
+
+func expect(t *testing.T, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+var (
+	key     = podero.Key{OrgID: "o", ExternalID: "x"}
+	down    = fault.New(fault.UpstreamUnavailable, nil)
+	missing = fault.New(fault.UserNotFound, nil)
+)
+
+func TestAnAnswerIsReusedForItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{}
+		c := newCache(t, u, time.Minute, 0)
+		expect(t, lookup(t, c, key, time.Second), "1")
+		time.Sleep(30 * time.Second)
+		expect(t, lookup(t, c, key, time.Second), "1 hit 30")
+		time.Sleep(30 * time.Second)
+		expect(t, lookup(t, c, key, time.Second), "2")
+	})
+}
+
+func TestAnEntryInUseIsRenewedBeforeItsTimeIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{takes: time.Second}
+		c := newCache(t, u, time.Minute, 0)
+		lookup(t, c, key, 2*time.Second)
+		for range 600 {
+			time.Sleep(time.Second)
+			begun := time.Now()
+			if got := lookup(t, c, key, 2*time.Second); !strings.Contains(got, "hit") || time.Since(begun) != 0 {
+				t.Fatalf("%s after %v", got, time.Since(begun))
+			}
+		}
+		if u.asked < 12 || u.asked > 14 {
+			t.Errorf("asked %d times in 10 minutes, want once in 45 s or so", u.asked)
+		}
+	})
+}
+
+func TestARenewalThatFailsIsInvisible(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{}
+		c := newCache(t, u, time.Minute, 0)
+		lookup(t, c, key, time.Second)
+		u.err = down
+		time.Sleep(50 * time.Second)
+		expect(t, lookup(t, c, key, time.Second), "1 hit 50")
+		synctest.Wait()
+		expect(t, lookup(t, c, key, time.Second), "1 hit 50")
+		synctest.Wait()
+		if u.asked != 3 {
+			t.Errorf("asked %d times, want a renewal for each call", u.asked)
+		}
+		time.Sleep(10 * time.Second)
+		expect(t, lookup(t, c, key, time.Second), "UPSTREAM_UNAVAILABLE")
+	})
+}
+
+func TestThatThereIsNoUserIsKeptFor5Seconds(t *testing.T) {
+	for ttl, kept := range map[time.Duration]time.Duration{time.Minute: 5 * time.Second, 2 * time.Second: 2 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			u := &upstream{err: missing}
+			c := newCache(t, u, ttl, time.Hour)
+			expect(t, lookup(t, c, key, time.Second), "USER_NOT_FOUND")
+			time.Sleep(kept / 2)
+			expect(t, lookup(t, c, key, time.Second), fmt.Sprintf("USER_NOT_FOUND hit %d", int(kept.Seconds()/2)))
+			u.err = nil
+			time.Sleep(kept / 2)
+			if got := lookup(t, c, key, time.Second); got != fmt.Sprint(u.asked) {
+				t.Errorf("after %v: %s", kept, got)
+			}
+		})
+	}
+}
+
+func TestOtherErrorsAreNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{err: down}
+		c := newCache(t, u, time.Minute, time.Hour)
+		expect(t, lookup(t, c, key, time.Second), "UPSTREAM_UNAVAILABLE")
+		expect(t, lookup(t, c, key, time.Second), "UPSTREAM_UNAVAILABLE")
+		if u.asked != 2 {
+			t.Errorf("asked %d times", u.asked)
+		}
+	})
+}
+
+func TestAStaleUserIsBetterThanNone(t *testing.T) {
+	for _, kind := range []fault.Kind{fault.UpstreamUnavailable, fault.UpstreamCircuitOpen, fault.TokenUnavailable, fault.UpstreamTimeout} {
+		synctest.Test(t, func(t *testing.T) {
+			u := &upstream{}
+			c := newCache(t, u, time.Minute, 10*time.Minute)
+			lookup(t, c, key, time.Second)
+			u.err = fault.New(kind, nil)
+			time.Sleep(5 * time.Minute)
+			expect(t, lookup(t, c, key, time.Second), "1 stale 300")
+			time.Sleep(5*time.Minute + 59*time.Second)
+			expect(t, lookup(t, c, key, time.Second), "1 stale 659")
+			time.Sleep(time.Second)
+			expect(t, lookup(t, c, key, time.Second), kind.Reason())
+		})
+	}
+}
+
+func TestAStaleUserComesInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{}
+		c := newCache(t, u, time.Minute, 10*time.Minute)
+		lookup(t, c, key, time.Second)
+		u.takes = time.Hour
+		time.Sleep(2 * time.Minute)
+		begun := time.Now()
+		expect(t, lookup(t, c, key, 300*time.Millisecond), "1 stale 120")
+		if took := time.Since(begun); took != 270*time.Millisecond {
+			t.Errorf("took %v of 300 ms", took)
+		}
+	})
+}
+
+func TestWhatPoderoKnowsBetterIsNotAnsweredWithAStaleUser(t *testing.T) {
+	for _, kind := range []fault.Kind{fault.UserNotFound, fault.UpstreamForbidden, fault.UpstreamContractViolation, fault.TokenRejected, fault.UpstreamRateLimited, fault.Overloaded} {
+		synctest.Test(t, func(t *testing.T) {
+			u := &upstream{}
+			c := newCache(t, u, time.Minute, 10*time.Minute)
+			lookup(t, c, key, time.Second)
+			u.err = fault.New(kind, nil)
+			time.Sleep(2 * time.Minute)
+			expect(t, lookup(t, c, key, time.Second), kind.Reason())
+		})
+	}
+}
+
+func TestNothingIsSharedAcrossKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{}
+		c := newCache(t, u, time.Minute, 0)
+		for i, key := range []podero.Key{
+			{OrgID: "a", ExternalID: "x"}, {OrgID: "b", ExternalID: "x"}, {OrgID: "a", ExternalID: "y"},
+			{OrgID: "a", ExternalID: "x", IncludeDeleted: true}, {OrgID: "a", ExternalID: "x", Token: secret.New("t")},
+		} {
+			expect(t, lookup(t, c, key, time.Second), fmt.Sprint(i+1))
+		}
+	})
+}
+
+func TestTheCacheIsBounded(t *testing.T) {
+	u := &upstream{}
+	c := newCache(t, u, time.Hour, 0)
+	large := strings.Repeat("x", 1000)
+	for i := range 200_000 {
+		_, _ = c.FindUser(t.Context(), podero.Key{OrgID: large, ExternalID: fmt.Sprint(i)})
+	}
+	c.entries.CleanUp()
+	if weight := c.entries.WeightedSize(); weight > maxBytes {
+		t.Errorf("%d bytes", weight)
+	}
+}

@@ -1,0 +1,158 @@
+package resilience
+
+import (
+	"container/list"
+	"context"
+	"sync"
+	"time"
+
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/podero"
+)
+
+const (
+	// A call waits for its turn up to patience, or up to impatience once others have waited for that
+	// long without a break: then the queue is no burst, and would only make all late. It never waits for
+	// more than half of its time.
+	patience   = 2 * time.Second
+	impatience = 100 * time.Millisecond
+
+	overloadedFor = time.Second // what callers are told to wait
+)
+
+// Limiter bounds how many lookups ask Podero at the same time.
+type Limiter struct {
+	next podero.Finder
+
+	mu       sync.Mutex
+	pacer    *pacer // nil for a fixed limit
+	limit    int
+	inFlight int
+	queue    list.List // of chan struct{}: who waits, the first in front
+	standing time.Time // since when there is a queue
+}
+
+// NewLimiter returns a Limiter in front of a Finder. A limit of 0 adapts to what Podero
+// bears; timeout is that of an attempt.
+func NewLimiter(limit int, timeout time.Duration, next podero.Finder) *Limiter {
+	l := &Limiter{next: next, limit: limit}
+	if limit == 0 {
+		l.pacer = newPacer(timeout)
+		l.limit = l.pacer.limit
+	}
+	return l
+}
+
+// FindUser finds the user when its turn comes.
+func (l *Limiter) FindUser(ctx context.Context, key podero.Key) (*userv1.User, error) {
+	if err := l.acquire(ctx); err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	completed := false
+	defer func() {
+		if !completed { // a panic
+			l.release(begun, neutral)
+		}
+	}()
+	user, err := l.next.FindUser(ctx, key)
+	completed = true
+	l.release(begun, resultOf(ctx, err))
+	return user, err
+}
+
+// Limit returns how many lookups may ask Podero at the same time, at present.
+func (l *Limiter) Limit() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.limit
+}
+
+// InFlight returns how many lookups are asking Podero.
+func (l *Limiter) InFlight() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.inFlight
+}
+
+// resultOf returns what an attempt says about the load that Podero bears.
+func resultOf(ctx context.Context, err error) result {
+	switch {
+	case ctx.Err() != nil:
+		return neutral // the callers' time was over, which says nothing about Podero's
+	case fault.Is(err, fault.UpstreamTimeout):
+		return late
+	default:
+		return inTime
+	}
+}
+
+// acquire waits for a turn.
+func (l *Limiter) acquire(ctx context.Context) error {
+	l.mu.Lock()
+	if l.inFlight < l.limit {
+		l.inFlight++
+		l.mu.Unlock()
+		return nil
+	}
+	if l.queue.Len() == 0 {
+		l.standing = time.Now()
+	}
+	turn := make(chan struct{})
+	place := l.queue.PushBack(turn)
+	wait := l.longest(ctx)
+	l.mu.Unlock()
+
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-turn:
+		return nil
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return l.giveUp(ctx, turn, place)
+}
+
+// longest returns how long a call may wait for its turn. The caller holds l.mu.
+func (l *Limiter) longest(ctx context.Context) time.Duration {
+	wait := patience
+	if time.Since(l.standing) > patience {
+		wait = impatience
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(deadline)/2)
+	}
+	return wait
+}
+
+// giveUp ends a wait, unless the turn came at the last moment.
+func (l *Limiter) giveUp(ctx context.Context, turn chan struct{}, place *list.Element) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-turn:
+		return nil
+	default:
+	}
+	l.queue.Remove(place)
+	if err := ctx.Err(); err != nil {
+		return fault.Ended(err)
+	}
+	return &fault.Error{Kind: fault.Overloaded, RetryAfter: overloadedFor, Local: true, Final: true}
+}
+
+// release ends an attempt, and gives its place and what the limit has grown by to those who wait.
+func (l *Limiter) release(begun time.Time, r result) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pacer != nil {
+		l.limit = l.pacer.ended(begun, r, l.inFlight)
+	}
+	l.inFlight--
+	for l.inFlight < l.limit && l.queue.Len() > 0 {
+		l.inFlight++
+		close(l.queue.Remove(l.queue.Front()).(chan struct{}))
+	}
+}

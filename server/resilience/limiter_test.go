@@ -1,0 +1,134 @@
+package resilience
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/podero"
+)
+
+// finder is a Finder made of a function.
+type finder func(ctx context.Context, key podero.Key) (*userv1.User, error)
+
+func (f finder) FindUser(ctx context.Context, key podero.Key) (*userv1.User, error) {
+	return f(ctx, key)
+}
+
+// workers is an upstream with a number of workers and a queue before them. Each attempt has 3 s.
+type workers struct {
+	free    chan struct{}
+	service atomic.Int64 // nanoseconds for each lookup
+	done    atomic.Int64 // lookups that were answered
+}
+
+func newWorkers(n int, service time.Duration) *workers {
+	w := &workers{free: make(chan struct{}, n)}
+	w.service.Store(int64(service))
+	return w
+}
+
+func (w *workers) FindUser(ctx context.Context, _ podero.Key) (*userv1.User, error) {
+	attempt, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	late := func() error {
+		if err := ctx.Err(); err != nil {
+			return fault.Ended(err)
+		}
+		failure := fault.New(fault.UpstreamTimeout, errors.New("late"))
+		failure.Transient = true
+		return failure
+	}
+	select {
+	case w.free <- struct{}{}:
+	case <-attempt.Done():
+		return nil, late()
+	}
+	served := make(chan struct{})
+	go func() { // to its end, whether anybody waits or not, as most servers do
+		time.Sleep(time.Duration(w.service.Load()))
+		<-w.free
+		close(served)
+	}()
+	select {
+	case <-served:
+		w.done.Add(1)
+		return &userv1.User{}, nil
+	case <-attempt.Done():
+		return nil, late()
+	}
+}
+
+// load calls a Finder at a steady rate for some time, each call with 10 s, and returns how many
+// succeeded and failed, by reason, of those that ended by the end.
+func load(t *testing.T, f podero.Finder, rate float64, duration time.Duration) map[string]int {
+	t.Helper()
+	var (
+		calls sync.WaitGroup
+		mu    sync.Mutex
+		ended = map[string]int{}
+		end   = time.Now().Add(duration)
+	)
+	for time.Now().Before(end) {
+		calls.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			_, err := f.FindUser(ctx, podero.Key{})
+			reason := "OK"
+			if err != nil {
+				reason = fault.From(err).Kind.Reason()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if time.Now().Before(end) {
+				ended[reason]++
+			}
+		})
+		time.Sleep(time.Duration(rand.ExpFloat64() / rate * float64(time.Second)))
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	return ended
+}
+
+// chain is the whole of the resilience in front of an upstream.
+func chain(upstream podero.Finder, limit int) podero.Finder {
+	log := slog.New(slog.DiscardHandler)
+	return NewRetry(3, NewPause(NewBreaker(log, NewLimiter(limit, 3*time.Second, upstream))))
+}
+
+func TestGoodputUnderFourTimesTheCapacity(t *testing.T) {
+	for _, n := range []int{16, 50, 200} {
+		synctest.Test(t, func(t *testing.T) {
+			upstream := newWorkers(n, 20*time.Millisecond)
+			f := chain(upstream, 0)
+			capacity := float64(n) / 2 // lookups a second, once each takes 2 s
+			if got := load(t, f, 4*capacity, 10*time.Second); got["OK"] < int(0.8*4*capacity*10) {
+				t.Errorf("before: %v", got)
+			}
+			upstream.service.Store(int64(2 * time.Second))
+			load(t, f, 4*capacity, time.Minute) // finds the limit
+			begun := upstream.done.Load()
+			got := load(t, f, 4*capacity, 2*time.Minute)
+			goodput := float64(upstream.done.Load()-begun) / (capacity * 120)
+			t.Logf("%d workers: goodput %.2f of the capacity; %v", n, goodput, got)
+			if goodput < 0.85 {
+				t.Errorf("%d workers: goodput %.2f of the capacity; %v", n, goodput, got)
+			}
+			upstream.service.Store(int64(20 * time.Millisecond))
+			load(t, f, 4*capacity, 2*time.Second)
+			if got := load(t, f, 4*capacity, 10*time.Second); got["OK"] < int(0.98*4*capacity*10) {
+				t.Logf("after: %v", got)
+			}
+			time.Sleep(time.Minute)
+		})
+	}
+}

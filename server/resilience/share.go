@@ -1,0 +1,125 @@
+package resilience
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/podero"
+)
+
+// Share makes one lookup of identical ones that are under way at the same time. Each caller keeps its own
+// deadline and may leave; when the last one has left, the lookup ends.
+type Share struct {
+	next podero.Finder
+
+	mu      sync.Mutex
+	flights map[podero.Key]*flight
+	running sync.WaitGroup
+	shared  atomic.Int64
+}
+
+// NewShare returns a Share in front of a Finder.
+func NewShare(next podero.Finder) *Share {
+	return &Share{next: next, flights: map[podero.Key]*flight{}}
+}
+
+// flight is a lookup that is under way. It is the context of that lookup, too: its deadline is the
+// latest of its callers', which changes as they join, and it ends when all have left.
+type flight struct {
+	context.Context
+	cancel context.CancelFunc
+	share  *Share
+
+	callers  int       // guarded by share.mu
+	deadline time.Time // guarded by share.mu
+
+	done chan struct{} // closed when user and err are valid
+	user *userv1.User
+	err  error
+}
+
+// Deadline returns the latest deadline of the callers.
+func (f *flight) Deadline() (time.Time, bool) {
+	f.share.mu.Lock()
+	defer f.share.mu.Unlock()
+	return f.deadline, !f.deadline.IsZero()
+}
+
+// FindUser finds the user. ctx must have a deadline.
+func (s *Share) FindUser(ctx context.Context, key podero.Key) (*userv1.User, error) {
+	f := s.join(ctx, key)
+	select {
+	case <-f.done:
+		return f.user, f.err
+	case <-ctx.Done():
+		s.leave(f, key)
+		return nil, fault.Ended(ctx.Err())
+	}
+}
+
+// Shared returns how many lookups so far were answered with another's.
+func (s *Share) Shared() int64 { return s.shared.Load() }
+
+// Close waits for the lookups that no caller waits for any more.
+func (s *Share) Close() { s.running.Wait() }
+
+// join returns the flight of a key, which it begins if there is none.
+func (s *Share) join(ctx context.Context, key podero.Key) *flight {
+	deadline, _ := ctx.Deadline()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f, ok := s.flights[key]; ok {
+		f.callers++
+		s.shared.Add(1)
+		if deadline.After(f.deadline) {
+			f.deadline = deadline
+		}
+		return f
+	}
+	f := &flight{share: s, callers: 1, deadline: deadline, done: make(chan struct{})}
+	f.Context, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.flights[key] = f
+	s.running.Go(func() { f.run(key) })
+	return f
+}
+
+// leave takes a caller off a flight. The last one ends it, and it takes no other.
+func (s *Share) leave(f *flight, key podero.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.callers--; f.callers == 0 {
+		s.remove(f, key)
+		f.cancel()
+	}
+}
+
+// remove makes the next lookup of a key begin a flight of its own. The caller holds s.mu.
+func (s *Share) remove(f *flight, key podero.Key) {
+	if s.flights[key] == f {
+		delete(s.flights, key)
+	}
+}
+
+// run does the lookup of a flight.
+func (f *flight) run(key podero.Key) {
+	defer f.cancel()
+	defer close(f.done)
+	defer func() {
+		f.share.mu.Lock()
+		f.share.remove(f, key)
+		f.share.mu.Unlock()
+	}()
+	defer func() {
+		// A panic here would end the process, as no interceptor is above this goroutine.
+		if value := recover(); value != nil {
+			f.user, f.err = nil, fault.New(fault.Internal, fmt.Errorf("panic of type %T\n%s", value, debug.Stack()))
+		}
+	}()
+	f.user, f.err = f.share.next.FindUser(f, key)
+}
