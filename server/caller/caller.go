@@ -1,0 +1,151 @@
+// Package caller is who calls, and what they may read (contract.md, section 5).
+package caller
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/secret"
+)
+
+// A Caller is whom the credentials of a call name. Both fields are set if both kinds were given; the zero
+// Caller is nobody. The two are names of different kinds: a certificate x is not a subject x.
+type Caller struct {
+	Certificate string // the URI SAN of a client certificate, else its first DNS SAN
+	Subject     string // the sub of a JWT
+}
+
+// String returns the caller for the log, such as "certificate:spiffe://corp.example/crm" or
+// "subject:crm-sync", the certificate first if there are both, and "" for nobody. A certificate's name has
+// no spaces, so that no subject can make itself look like one.
+func (c Caller) String() string {
+	var names []string
+	if c.Certificate != "" {
+		names = append(names, "certificate:"+c.Certificate)
+	}
+	if c.Subject != "" {
+		names = append(names, "subject:"+c.Subject)
+	}
+	return strings.Join(names, " ")
+}
+
+// Authenticator finds out who calls. With neither field set it refuses everybody.
+type Authenticator struct {
+	MTLS   bool           // whether client certificates are credentials
+	Tokens *TokenVerifier // judges bearer tokens; nil if they are no credentials
+}
+
+// Authenticate returns the caller of an RPC, by the verified client certificate of its peer, its bearer
+// token, or both. Either kind suffices, but bad credentials are refused even beside good ones. A kind that
+// is not configured is ignored: nobody here can judge it, and a caller's proxy may have added it. Its
+// errors are *fault.Error: CALLER_UNAUTHENTICATED, or what ended ctx.
+func (a *Authenticator) Authenticate(ctx context.Context) (Caller, error) {
+	var caller Caller
+	var err error
+	if a.MTLS {
+		if caller.Certificate, err = certificate(ctx); err != nil {
+			return Caller{}, fault.New(fault.CallerUnauthenticated, fmt.Errorf("client certificate: %w", err))
+		}
+	}
+	if a.Tokens != nil {
+		if caller.Subject, err = a.subject(ctx); err != nil {
+			return Caller{}, err
+		}
+	}
+	if caller == (Caller{}) {
+		return Caller{}, fault.New(fault.CallerUnauthenticated, errors.New("no credentials of a kind that --caller-auth names"))
+	}
+	return caller, nil
+}
+
+// subject returns the subject of the call's bearer token, and "" if it has none.
+func (a *Authenticator) subject(ctx context.Context) (string, error) {
+	token, err := BearerToken(ctx)
+	if err != nil {
+		return "", fault.New(fault.CallerUnauthenticated, err)
+	}
+	if token.IsZero() {
+		return "", nil
+	}
+	return a.Tokens.Verify(ctx, token.Reveal())
+}
+
+// BearerToken returns the bearer token of a call (RFC 6750, section 2.1), and none if the call has no
+// authorization at all. Anything but exactly one bearer token is an error.
+func BearerToken(ctx context.Context) (secret.Text, error) {
+	values := metadata.ValueFromIncomingContext(ctx, "authorization")
+	if len(values) == 0 {
+		return secret.Text{}, nil
+	}
+	if len(values) > 1 {
+		return secret.Text{}, fmt.Errorf("%d authorization values", len(values))
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	token = strings.TrimLeft(token, " ")
+	if !strings.EqualFold(scheme, "Bearer") || token == "" || strings.Contains(token, ",") || !isVisible(token) {
+		return secret.Text{}, errors.New("the authorization is not a bearer token")
+	}
+	return secret.New(token), nil
+}
+
+// certificate returns the name in the client certificate of the call's peer, and "" if there is none.
+// Only a certificate that was verified in the handshake is one.
+func certificate(ctx context.Context) (string, error) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return "", nil
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok {
+		return "", nil
+	}
+	if chains := info.State.VerifiedChains; len(chains) > 0 {
+		return certificateName(chains[0][0])
+	}
+	if len(info.State.PeerCertificates) > 0 {
+		return "", errors.New("it was not verified")
+	}
+	return "", nil
+}
+
+// certificateName returns a certificate's URI SAN, of which there may be only one, as in SPIFFE's X.509-SVID,
+// section 2. Without one it returns the first DNS SAN: there are often several, all vouched for by the
+// CA, and refusing those would refuse most certificates.
+func certificateName(certificate *x509.Certificate) (string, error) {
+	var name string
+	switch {
+	case len(certificate.URIs) > 1:
+		return "", errors.New("it has more than one URI SAN")
+	case len(certificate.URIs) == 1:
+		name = certificate.URIs[0].String()
+	case len(certificate.DNSNames) > 0:
+		name = certificate.DNSNames[0]
+		if strings.ContainsAny(name, ":/") { // or who may have any DNS SAN could have any URI's name
+			return "", errors.New("its DNS SAN is not a host name")
+		}
+	default:
+		return "", errors.New("it has neither a URI SAN nor a DNS SAN")
+	}
+	if !isVisible(name) {
+		return "", errors.New("its SAN is not a name")
+	}
+	return name, nil
+}
+
+// isVisible reports whether s is one or more visible ASCII characters, without spaces.
+func isVisible(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return s != ""
+}
