@@ -1,0 +1,107 @@
+// Package interceptor is what every call passes on its way in and out, over gRPC and over REST: it gets a
+// request ID, its errors become those of the error table, its outcome is counted and logged, and a
+// panic ends it alone.
+package interceptor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+
+	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/requestid"
+	"example.com/podero-facade/server/telemetry"
+	"example.com/podero-facade/server/tracecontext"
+)
+
+// Unary returns the interceptor. Calls of services outside the package podero, such as health, pass
+// untouched.
+func Unary(log *slog.Logger, metrics *telemetry.Metrics) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		if !strings.HasPrefix(info.FullMethod, "/podero.") {
+			return handle(ctx, request)
+		}
+		begun := time.Now()
+		ctx, id := identify(tracecontext.FromMetadata(ctx))
+		response, err := recovered(ctx, request, handle, log, id)
+		if err == nil {
+			metrics.CountLookup(telemetry.ReasonOK)
+			log.LogAttrs(ctx, slog.LevelDebug, "lookup",
+				slog.String("request_id", id), slog.String("method", info.FullMethod),
+				slog.Duration("duration", time.Since(begun)))
+			return response, nil
+		}
+		failure := fault.From(err)
+		if failure.Final {
+			// Of gRPC's retry design (A6): don't retry. Setting a trailer fails only after the call.
+			_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", "-1"))
+		}
+		metrics.CountLookup(failure.Kind.Reason())
+		log.LogAttrs(ctx, level(failure.Kind.Code()), "lookup failed",
+			slog.String("request_id", id), slog.String("method", info.FullMethod),
+			slog.String("trace_id", tracecontext.ID(ctx)),
+			slog.String("reason", failure.Kind.Reason()), slog.String("error", failure.Error()),
+			slog.Duration("duration", time.Since(begun)))
+		return nil, failure.Status(id).Err()
+	}
+}
+
+// Chain returns an interceptor that is two, the outer one around the inner.
+func Chain(outer, inner grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		return outer(ctx, request, info, func(ctx context.Context, request any) (any, error) {
+			return inner(ctx, request, info, handle)
+		})
+	}
+}
+
+// identify gives the call the request ID that its caller proposed, or a new one, and returns it with the
+// answer. A REST call comes with its ID in the context.
+func identify(ctx context.Context) (context.Context, string) {
+	id := requestid.From(ctx)
+	if id == "" {
+		proposed := ""
+		if values := metadata.ValueFromIncomingContext(ctx, requestid.Header); len(values) > 0 {
+			proposed = values[0]
+		}
+		id = requestid.Accept(proposed)
+		ctx = requestid.With(ctx, id)
+	}
+	// SetHeader fails only after the headers were sent, which nothing inside of here does.
+	_ = grpc.SetHeader(ctx, metadata.Pairs(requestid.Header, id))
+	return ctx, id
+}
+
+// recovered handles the call and turns a panic into an error. The value of a panic may be anything, a
+// person's data too, so the log gets its type and the stack.
+func recovered(
+	ctx context.Context, request any, handle grpc.UnaryHandler, log *slog.Logger, id string,
+) (response any, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			log.ErrorContext(ctx, "panic", "request_id", id, "type", fmt.Sprintf("%T", value), "stack", string(debug.Stack()))
+			response, err = nil, fault.New(fault.Internal, nil)
+		}
+	}()
+	return handle(ctx, request)
+}
+
+// level is that of a failed call's line in the log: an error asks for a person, a warning may pass by
+// itself, and what the caller has to see to is for information.
+func level(code codes.Code) slog.Level {
+	switch code {
+	case codes.Internal:
+		return slog.LevelError
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Unauthenticated, codes.PermissionDenied:
+		return slog.LevelWarn
+	default:
+		return slog.LevelInfo
+	}
+}

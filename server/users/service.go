@@ -1,0 +1,110 @@
+// Package users is the RPC podero.user.v1.UserService: the rules of a request, and the answer.
+package users
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"buf.build/go/protovalidate"
+
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server/caller"
+	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/podero"
+)
+
+// Service implements userv1.UserServiceServer.
+type Service struct {
+	userv1.UnimplementedUserServiceServer
+
+	finder      podero.Finder
+	timeout     time.Duration
+	passthrough bool
+	rules       protovalidate.Validator
+}
+
+// Config is what a Service needs.
+type Config struct {
+	Finder      podero.Finder
+	Timeout     time.Duration // of a whole lookup; a caller's shorter deadline wins
+	Passthrough bool          // whether each call's own bearer token goes to Podero
+}
+
+// New returns a Service. It fails if the rules in the schema can't be compiled.
+func New(config Config) (*Service, error) {
+	rules, err := protovalidate.New(
+		protovalidate.WithMessages(&userv1.GetUserByExternalIdRequest{}),
+		protovalidate.WithDisableLazy(),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("compile the rules of the requests: %w", err)
+	}
+	return &Service{
+		finder:      config.Finder,
+		timeout:     config.Timeout,
+		passthrough: config.Passthrough,
+		rules:       rules,
+	}, nil
+}
+
+// GetUserByExternalId checks the request, finds the user and returns it. Its errors are *fault.Error.
+func (s *Service) GetUserByExternalId(
+	ctx context.Context, request *userv1.GetUserByExternalIdRequest,
+) (*userv1.GetUserByExternalIdResponse, error) {
+	key := podero.Key{
+		OrgID:          strings.ToLower(request.GetOrgId()),
+		ExternalID:     request.GetExternalId(),
+		IncludeDeleted: request.GetIncludeDeleted(),
+	}
+	if s.passthrough {
+		token, err := caller.BearerToken(ctx)
+		if err != nil {
+			return nil, fault.New(fault.CallerUnauthenticated, err)
+		}
+		if token.IsZero() {
+			return nil, fault.New(fault.CallerUnauthenticated, errors.New("there is no authorization"))
+		}
+		key.Token = token
+	}
+	if err := s.check(request); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	user, err := s.finder.FindUser(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return &userv1.GetUserByExternalIdResponse{User: user}, nil
+}
+
+// check returns an INVALID_REQUEST that names every field that breaks a rule of the schema.
+func (s *Service) check(request *userv1.GetUserByExternalIdRequest) error {
+	if !utf8.ValidString(request.GetExternalId()) { // only over REST: grpc-go refuses such a message itself
+		return invalid(fault.Violation{Field: "external_id", Message: "must be valid UTF-8"})
+	}
+	err := s.rules.Validate(request)
+	if err == nil {
+		return nil
+	}
+	var broken *protovalidate.ValidationError
+	if !errors.As(err, &broken) {
+		return fault.New(fault.Internal, errors.New("the rules of the request can't be evaluated"))
+	}
+	violations := make([]fault.Violation, 0, len(broken.Violations))
+	for _, v := range broken.Violations {
+		violations = append(violations, fault.Violation{
+			Field:   protovalidate.FieldPathString(v.Proto.GetField()),
+			Message: v.Proto.GetMessage(),
+		})
+	}
+	return invalid(violations...)
+}
+
+func invalid(violations ...fault.Violation) error {
+	return &fault.Error{Kind: fault.InvalidRequest, Violations: violations}
+}
