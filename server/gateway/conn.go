@@ -1,0 +1,119 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// Conn is a client connection to services in the same process. A call runs the service's handler in the
+// caller's goroutine, behind the same interceptor as a call from the network, without a connection
+// between. The caller's context, with its values, is the handler's; of its outgoing metadata the handler
+// gets the allowed keys alone.
+type Conn struct {
+	interceptor grpc.UnaryServerInterceptor
+	methods     map[string]method
+}
+
+type method struct {
+	handler grpc.MethodHandler
+	service any
+}
+
+// allowedMetadata are the keys that cross from REST to the RPC. grpc-gateway adds others by itself, such as
+// x-forwarded-for, which nobody here may trust.
+var allowedMetadata = []string{"authorization"}
+
+// NewConn returns a Conn without services.
+func NewConn(interceptor grpc.UnaryServerInterceptor) *Conn {
+	return &Conn{interceptor: interceptor, methods: map[string]method{}}
+}
+
+// RegisterService adds a service, as grpc.Server's method of the same name does.
+func (c *Conn) RegisterService(desc *grpc.ServiceDesc, service any) {
+	for _, m := range desc.Methods {
+		c.methods["/"+desc.ServiceName+"/"+m.MethodName] = method{m.Handler, service}
+	}
+}
+
+// Invoke calls a method.
+func (c *Conn) Invoke(ctx context.Context, name string, request, response any, opts ...grpc.CallOption) error {
+	m, ok := c.methods[name]
+	if !ok {
+		return status.Errorf(codes.Unimplemented, "unknown method %s", name)
+	}
+	outgoing, _ := metadata.FromOutgoingContext(ctx)
+	incoming := metadata.MD{}
+	for _, key := range allowedMetadata {
+		if values := outgoing.Get(key); len(values) > 0 {
+			incoming[key] = values
+		}
+	}
+	sent := &sentMetadata{method: name}
+	ctx = grpc.NewContextWithServerTransportStream(metadata.NewIncomingContext(ctx, incoming), sent)
+
+	decode := func(target any) error { return share(target, request) }
+	result, err := m.handler(m.service, ctx, decode, c.interceptor)
+	for _, opt := range opts {
+		if header, ok := opt.(grpc.HeaderCallOption); ok {
+			*header.HeaderAddr = sent.header
+		}
+		if trailer, ok := opt.(grpc.TrailerCallOption); ok {
+			*trailer.TrailerAddr = sent.trailer
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return share(response, result)
+}
+
+// NewStream fails: the API has no streams.
+func (c *Conn) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, status.Error(codes.Unimplemented, "the gateway carries no streams")
+}
+
+// share sets the fields of target to those of source. What they point to is shared, not copied: neither
+// side of a call changes a message that it has handed over.
+func share(target, source any) error {
+	to, ok := target.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is not a message", target)
+	}
+	from, ok := source.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is not a message", source)
+	}
+	message := to.ProtoReflect()
+	from.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		message.Set(field, value)
+		return true
+	})
+	return nil
+}
+
+// sentMetadata is what a handler sends beside its response.
+type sentMetadata struct {
+	method          string
+	header, trailer metadata.MD
+}
+
+func (s *sentMetadata) Method() string { return s.method }
+
+func (s *sentMetadata) SetHeader(md metadata.MD) error {
+	s.header = metadata.Join(s.header, md)
+	return nil
+}
+
+func (s *sentMetadata) SendHeader(md metadata.MD) error { return s.SetHeader(md) }
+
+func (s *sentMetadata) SetTrailer(md metadata.MD) error {
+	s.trailer = metadata.Join(s.trailer, md)
+	return nil
+}

@@ -1,0 +1,174 @@
+// Package gateway is the REST side of the service: grpc-gateway in front of the RPCs, speaking Podero's own
+// JSON and problem details (contract.md, section 3).
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"example.com/podero-facade/server/cache"
+	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/requestid"
+	"example.com/podero-facade/server/telemetry"
+	"example.com/podero-facade/server/tracecontext"
+)
+
+// Handler serves the REST API. Add services to it before it serves.
+type Handler struct {
+	mux     *runtime.ServeMux
+	conn    *Conn
+	query   query
+	log     *slog.Logger
+	metrics *telemetry.Metrics
+}
+
+// New returns a Handler whose calls pass the interceptor.
+func New(interceptor grpc.UnaryServerInterceptor, log *slog.Logger, metrics *telemetry.Metrics) *Handler {
+	h := &Handler{conn: NewConn(interceptor), log: log, metrics: metrics}
+	noHeader := func(string) (string, bool) { return "", false }
+	h.mux = runtime.NewServeMux(
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, &marshaler{}),
+		runtime.WithUnescapingMode(runtime.UnescapingModeAllExceptSlash),
+		runtime.WithIncomingHeaderMatcher(noHeader), // the gateway adds Authorization by itself
+		runtime.WithOutgoingHeaderMatcher(outgoingHeader),
+		runtime.WithOutgoingTrailerMatcher(noHeader),
+		runtime.WithErrorHandler(h.callError),
+		runtime.WithRoutingErrorHandler(h.routingError),
+		runtime.WithDisablePathLengthFallback(),
+		runtime.WithDisableHTTPMethodOverride(),
+	)
+	return h
+}
+
+// A Register function routes a service's methods to a connection: what protoc-gen-grpc-gateway generates
+// as Register…HandlerClient.
+type Register func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error
+
+// AddService serves a service's methods under their google.api.http paths.
+func (h *Handler) AddService(desc *grpc.ServiceDesc, service any, register Register) error {
+	h.conn.RegisterService(desc, service)
+	if err := h.query.addService(desc); err != nil {
+		return fmt.Errorf("find the schema of %s: %w", desc.ServiceName, err)
+	}
+	if err := register(context.Background(), h.mux, h.conn); err != nil {
+		return fmt.Errorf("route %s: %w", desc.ServiceName, err)
+	}
+	return nil
+}
+
+// ServeHTTP answers a REST call.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := requestid.Accept(r.Header.Get(requestid.Header))
+	header := w.Header()
+	header["X-Request-Id"] = []string{id}
+	header["Cache-Control"] = []string{"no-store"}
+	header["X-Content-Type-Options"] = []string{"nosniff"}
+	header["Content-Security-Policy"] = []string{"default-src 'none'; frame-ancestors 'none'"} // no answer is a page
+	ctx := tracecontext.FromHTTP(requestid.With(r.Context(), id), r.Header)
+	if r.TLS != nil {
+		// As with a call over gRPC. It can't be forged, as no metadata becomes a peer.
+		ctx = peer.NewContext(ctx, &peer.Peer{AuthInfo: credentials.TLSInfo{State: *r.TLS}})
+	}
+
+	defer h.recover(ctx, w)
+	query, err := h.query.normalize(r.URL.RawQuery)
+	if err != nil {
+		h.refuse(ctx, w, err)
+		return
+	}
+	request := r.WithContext(ctx)
+	target := *r.URL
+	target.RawQuery = query
+	request.URL = &target
+	if r.Method == http.MethodHead {
+		request.Method = http.MethodGet // net/http leaves out the body by the method that it received
+	}
+	if r.ContentLength != 0 {
+		// No method takes a body, and where it ends is a matter of opinion if its headers contradict one
+		// another (RFC 9112, section 11.2): what follows on the connection is not taken for a request.
+		header["Connection"] = []string{"close"}
+	}
+	request.Body = http.NoBody // the gateway would read it to its end
+	h.mux.ServeHTTP(w, request)
+}
+
+// outgoingHeader returns the header of REST that a key of the RPC's metadata becomes.
+func outgoingHeader(key string) (string, bool) {
+	switch key {
+	case cache.StateHeader, cache.AgeHeader:
+		return http.CanonicalHeaderKey(key), true
+	default:
+		return "", false
+	}
+}
+
+// callError answers a call that the RPC, or grpc-gateway before it, ended with an error.
+func (h *Handler) callError(
+	ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, _ *http.Request, err error,
+) {
+	st := status.Convert(err)
+	if sent, ok := runtime.ServerMetadataFromContext(ctx); ok {
+		for key, values := range sent.HeaderMD {
+			if name, ok := outgoingHeader(key); ok {
+				w.Header()[name] = values
+			}
+		}
+	}
+	for _, detail := range st.Details() {
+		if _, ok := detail.(*errdetails.ErrorInfo); ok {
+			writeProblem(w, st)
+			return
+		}
+	}
+	// The RPC's errors have details, so this one is grpc-gateway's own. Of all that it reads, only this
+	// header has not been checked by now.
+	h.refuse(ctx, w, &fault.Error{Kind: fault.InvalidRequest, Violations: []fault.Violation{{
+		Field: "Grpc-Timeout", Message: "must be up to 8 digits and a unit, one of H, M, S, m, u, n",
+	}}})
+}
+
+// routingError answers a call that no route takes.
+func (h *Handler) routingError(
+	ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, _ *http.Request, httpStatus int,
+) {
+	kind := fault.NoSuchRoute
+	if httpStatus == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", "GET, HEAD") // every route's methods
+		kind = fault.MethodNotAllowed
+	}
+	h.answer(ctx, w, fault.New(kind, nil))
+}
+
+// refuse answers and counts a lookup that did not get as far as the RPC.
+func (h *Handler) refuse(ctx context.Context, w http.ResponseWriter, err error) {
+	failure := fault.From(err)
+	h.metrics.CountLookup(failure.Kind.Reason())
+	h.answer(ctx, w, failure)
+}
+
+// answer answers a call that did not get as far as the RPC.
+func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, failure *fault.Error) {
+	id := requestid.From(ctx)
+	h.log.InfoContext(ctx, "REST call refused", "request_id", id, "reason", failure.Kind.Reason(), "error", failure.Error())
+	writeProblem(w, failure.Status(id))
+}
+
+// recover ends a call in which the gateway itself panicked. The handlers of RPCs have a recovery of their
+// own. The value of a panic may be anything, so the log gets its type and the stack.
+func (h *Handler) recover(ctx context.Context, w http.ResponseWriter) {
+	if value := recover(); value != nil {
+		h.log.ErrorContext(ctx, "panic", "request_id", requestid.From(ctx),
+			"type", fmt.Sprintf("%T", value), "stack", string(debug.Stack()))
+		h.refuse(ctx, w, fault.New(fault.Internal, nil))
+	}
+}

@@ -1,0 +1,148 @@
+package gateway
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// marshaler writes messages the way Podero's own API does (contract.md, section 3), which protojson
+// can't: every field is there under its proto name, an unset optional one as null; integers of any size
+// are numbers; the value ROLE_ADMIN of the enum Role is "admin"; times are in UTC.
+type marshaler struct {
+	runtime.JSONPb // for what the gateway asks besides, and for requests with a body
+
+	plans sync.Map // of protoreflect.FullName to *plan
+}
+
+// ContentType returns application/json.
+func (*marshaler) ContentType(any) string { return "application/json" }
+
+// Marshal writes a message.
+func (m *marshaler) Marshal(v any) ([]byte, error) {
+	message, ok := v.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a message", v)
+	}
+	return m.appendMessage(make([]byte, 0, 1024), message.ProtoReflect())
+}
+
+// plan is what can be known of a message type before its values.
+type plan struct{ fields []plannedField }
+
+type plannedField struct {
+	protoreflect.FieldDescriptor
+	key    string // what stands before the value: a comma if need be, the name, a colon
+	enum   map[protoreflect.EnumNumber]string
+	isTime bool
+}
+
+func (m *marshaler) plan(message protoreflect.MessageDescriptor) *plan {
+	if known, ok := m.plans.Load(message.FullName()); ok {
+		return known.(*plan)
+	}
+	p := &plan{}
+	separator := ""
+	for i := range message.Fields().Len() {
+		field := message.Fields().Get(i)
+		planned := plannedField{FieldDescriptor: field, key: separator + `"` + string(field.Name()) + `":`}
+		if enum := field.Enum(); enum != nil {
+			planned.enum = enumNames(enum)
+		}
+		if of := field.Message(); of != nil {
+			planned.isTime = of.FullName() == "google.protobuf.Timestamp"
+		}
+		p.fields = append(p.fields, planned)
+		separator = ","
+	}
+	m.plans.Store(message.FullName(), p)
+	return p
+}
+
+// enumNames returns the names of an enum's values in lower case and without the enum's own name, which
+// proto style puts before them.
+func enumNames(enum protoreflect.EnumDescriptor) map[protoreflect.EnumNumber]string {
+	zero := string(enum.Values().Get(0).Name())
+	prefix := strings.TrimSuffix(zero, "UNSPECIFIED")
+	names := map[protoreflect.EnumNumber]string{}
+	for i := range enum.Values().Len() {
+		value := enum.Values().Get(i)
+		names[value.Number()] = strings.ToLower(strings.TrimPrefix(string(value.Name()), prefix))
+	}
+	return names
+}
+
+func (m *marshaler) appendMessage(b []byte, message protoreflect.Message) ([]byte, error) {
+	b = append(b, '{')
+	for _, field := range m.plan(message.Descriptor()).fields {
+		b = append(b, field.key...)
+		var err error
+		switch {
+		case field.HasPresence() && !message.Has(field.FieldDescriptor):
+			b = append(b, "null"...)
+		case field.IsMap():
+			return nil, fmt.Errorf("field %s: maps have no form in this API", field.FullName())
+		case field.IsList():
+			b, err = m.appendList(b, field, message.Get(field.FieldDescriptor).List())
+		default:
+			b, err = m.appendValue(b, field, message.Get(field.FieldDescriptor))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return append(b, '}'), nil
+}
+
+func (m *marshaler) appendList(b []byte, field plannedField, list protoreflect.List) ([]byte, error) {
+	b = append(b, '[')
+	for i := range list.Len() {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		var err error
+		if b, err = m.appendValue(b, field, list.Get(i)); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, ']'), nil
+}
+
+func (m *marshaler) appendValue(b []byte, field plannedField, value protoreflect.Value) ([]byte, error) {
+	switch field.Kind() {
+	case protoreflect.StringKind:
+		return jsontext.AppendQuote(b, value.String())
+	case protoreflect.BoolKind:
+		return strconv.AppendBool(b, value.Bool()), nil
+	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind,
+		protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
+		return strconv.AppendInt(b, value.Int(), 10), nil
+	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind, protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
+		return strconv.AppendUint(b, value.Uint(), 10), nil
+	case protoreflect.DoubleKind:
+		if number := value.Float(); !math.IsInf(number, 0) && !math.IsNaN(number) {
+			return jsontext.AppendFloat(b, number, 64), nil
+		}
+	case protoreflect.EnumKind:
+		return jsontext.AppendQuote(b, field.enum[value.Enum()])
+	case protoreflect.MessageKind:
+		if !field.isTime {
+			return m.appendMessage(b, value.Message())
+		}
+		if stamp, ok := value.Message().Interface().(*timestamppb.Timestamp); ok {
+			b = append(b, '"')
+			b = stamp.AsTime().AppendFormat(b, time.RFC3339Nano)
+			return append(b, '"'), nil
+		}
+	}
+	return nil, fmt.Errorf("field %s: this value has no form in this API", field.FullName())
+}

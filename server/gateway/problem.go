@@ -1,0 +1,77 @@
+package gateway
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+	rpccode "google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/status"
+
+	"example.com/podero-facade/server/fault"
+)
+
+// problem is an error as REST callers get it (RFC 9457; contract.md, section 3).
+type problem struct {
+	Type      string         `json:"type"`
+	Title     string         `json:"title"`
+	Status    int            `json:"status"`
+	Detail    string         `json:"detail"`
+	Code      string         `json:"code"`
+	Reason    string         `json:"reason"`
+	RequestID string         `json:"request_id"`
+	Errors    []fieldProblem `json:"errors,omitzero"`
+}
+
+type fieldProblem struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// writeProblem answers with the status of a failed call. All that it says comes from the status and its
+// details, so both protocols say the same.
+func writeProblem(w http.ResponseWriter, st *status.Status) {
+	p := problem{
+		Type:   "about:blank",
+		Status: fault.HTTPStatus(st.Code()),
+		Detail: st.Message(),
+		Code:   rpccode.Code_name[int32(st.Code())],
+	}
+	p.Title = title(p.Status)
+	for _, detail := range st.Details() {
+		switch d := detail.(type) {
+		case *errdetails.ErrorInfo:
+			p.Reason = d.GetReason()
+		case *errdetails.RequestInfo:
+			p.RequestID = d.GetRequestId()
+		case *errdetails.BadRequest:
+			p.Errors = []fieldProblem{}
+			for _, v := range d.GetFieldViolations() {
+				p.Errors = append(p.Errors, fieldProblem{v.GetField(), v.GetDescription()})
+			}
+		case *errdetails.RetryInfo:
+			seconds := math.Ceil(d.GetRetryDelay().AsDuration().Seconds())
+			w.Header().Set("Retry-After", strconv.Itoa(int(seconds)))
+		}
+	}
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	body, err := json.Marshal(p)
+	if err != nil { // text that is not UTF-8, which a status can't have
+		body = []byte("{}")
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(body)
+}
+
+// title is the phrase of a status; "about:blank" as type asks for exactly that (RFC 9457, section 4.2.1).
+func title(httpStatus int) string {
+	if httpStatus == fault.StatusClientClosedRequest {
+		return "Client Closed Request"
+	}
+	return http.StatusText(httpStatus)
+}

@@ -1,0 +1,75 @@
+package gateway
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"example.com/podero-facade/server/fault"
+)
+
+// booleanWords are the spellings of a boolean that Podero's framework takes, in any case.
+var booleanWords = map[string]string{
+	"true": "true", "t": "true", "yes": "true", "y": "true", "on": "true", "1": "true",
+	"false": "false", "f": "false", "no": "false", "n": "false", "off": "false", "0": "false",
+}
+
+// query reads query strings as Podero does and writes them as grpc-gateway reads them.
+type query struct {
+	booleans []string // the boolean parameters of all methods
+}
+
+// addService makes the boolean fields of a service's requests known.
+func (q *query) addService(desc *grpc.ServiceDesc) error {
+	found, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(desc.ServiceName))
+	if err != nil {
+		return err
+	}
+	methods := found.(protoreflect.ServiceDescriptor).Methods()
+	for i := range methods.Len() {
+		fields := methods.Get(i).Input().Fields()
+		for j := range fields.Len() {
+			if field := fields.Get(j); field.Kind() == protoreflect.BoolKind {
+				q.booleans = append(q.booleans, string(field.Name()))
+			}
+		}
+	}
+	return nil
+}
+
+// normalize returns the query string with what is known of it, or an INVALID_REQUEST. What can't be
+// decoded can't be known, so it is left out like every other unknown parameter.
+func (q *query) normalize(raw string) (string, error) {
+	if raw == "" {
+		return "", nil
+	}
+	values := url.Values{}
+	for pair := range strings.SplitSeq(raw, "&") {
+		rawName, rawValue, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(rawName)
+		if err != nil || !slices.Contains(q.booleans, name) {
+			continue
+		}
+		value, err := url.QueryUnescape(rawValue)
+		word := booleanWords[strings.ToLower(value)]
+		if err != nil || word == "" {
+			return "", invalidParameter(name, "must be true or false")
+		}
+		if values.Has(name) {
+			return "", invalidParameter(name, "must be given once")
+		}
+		values.Set(name, word)
+	}
+	return values.Encode(), nil
+}
+
+func invalidParameter(name, message string) error {
+	return &fault.Error{
+		Kind:       fault.InvalidRequest,
+		Violations: []fault.Violation{{Field: name, Message: message}},
+	}
+}
