@@ -1,0 +1,148 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"golang.org/x/net/netutil"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	gatewayv1 "example.com/podero-facade/gen/gateway/podero/user/v1"
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server/gateway"
+	"example.com/podero-facade/server/telemetry"
+)
+
+// Bounds of what callers may ask for, so that memory is bounded whatever arrives. A request is about a
+// kilobyte at most.
+const (
+	maxRequestBytes = 64 << 10
+	maxHeaderBytes  = 32 << 10
+	maxConnections  = 4096 // of each listener; more wait to be accepted
+	maxStreams      = 1024 // of a gRPC connection
+	readTimeout     = 10 * time.Second
+	writeTimeout    = 10 * time.Second // beyond the time of a lookup
+	idleTimeout     = 2 * time.Minute
+
+	// gRPC connections end after a while, so that callers find new replicas.
+	maxConnectionIdle  = 15 * time.Minute
+	maxConnectionAge   = 30 * time.Minute
+	maxConnectionGrace = time.Minute
+	pingInterval       = time.Minute
+	pingTimeout        = 20 * time.Second
+	minPingInterval    = 10 * time.Second // of callers' pings
+)
+
+// listen builds the servers and opens their listeners.
+func (s *Server) listen(
+	intercept grpc.UnaryServerInterceptor, service userv1.UserServiceServer, rest http.Handler, metrics *telemetry.Metrics,
+) error {
+	options := []grpc.ServerOption{grpc.UnaryInterceptor(intercept)}
+	if len(s.config.CORSAllowedOrigin) > 0 {
+		rest = gateway.CORS(s.config.CORSAllowedOrigin, rest)
+	}
+	s.rest = newHTTPServer(rest, s.log, s.config.UpstreamTimeout)
+	s.admin = newHTTPServer(adminHandler(s.config.AdminListen, s.ready, metrics), s.log, longestProfile)
+	if s.config.hasTLS() {
+		identity, err := newIdentity(&s.config.TLS, s.log)
+		if err != nil {
+			return err
+		}
+		s.background = append(s.background, identity.run)
+		options = append(options, grpc.Creds(loggedHandshakes{credentials.NewTLS(identity.serverConfig("h2")), s.log}))
+		s.rest.TLSConfig = identity.serverConfig("h2", "http/1.1")
+	}
+	s.grpc = newGRPCServer(options, service, s.health)
+	return s.open()
+}
+
+func newGRPCServer(
+	options []grpc.ServerOption, service userv1.UserServiceServer, health *health.Server,
+) *grpc.Server {
+	server := grpc.NewServer(append(options,
+		grpc.MaxRecvMsgSize(maxRequestBytes),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(readTimeout),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionIdle:     maxConnectionIdle,
+			MaxConnectionAge:      maxConnectionAge,
+			MaxConnectionAgeGrace: maxConnectionGrace,
+			Time:                  pingInterval,
+			Timeout:               pingTimeout,
+		}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+			MinTime:             minPingInterval,
+			PermitWithoutStream: true,
+		}),
+	)...)
+	userv1.RegisterUserServiceServer(server, service)
+	health.SetServingStatus(userv1.UserService_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
+	healthpb.RegisterHealthServer(server, health)
+	reflection.Register(server)
+	return server
+}
+
+// serveREST serves REST, with TLS if the service speaks it.
+func (s *Server) serveREST() error {
+	if s.rest.TLSConfig != nil {
+		return s.rest.ServeTLS(s.restListener, "", "")
+	}
+	return s.rest.Serve(s.restListener)
+}
+
+func registerUserService(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
+	return gatewayv1.RegisterUserServiceHandlerClient(ctx, mux, userv1.NewUserServiceClient(conn))
+}
+
+// newHTTPServer returns a server whose answers take some time at most.
+func newHTTPServer(handler http.Handler, log *slog.Logger, longest time.Duration) *http.Server {
+	return &http.Server{
+		Handler: handler,
+
+		DisableGeneralOptionsHandler: true, // every answer is the handler's
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 longest + writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// open opens the listeners.
+func (s *Server) open() error {
+	for _, l := range []struct {
+		flag, address string
+		listener      *net.Listener
+	}{
+		{"grpc-listen", s.config.GRPCListen, &s.grpcListener},
+		{"http-listen", s.config.HTTPListen, &s.restListener},
+		{"admin-listen", s.config.AdminListen, &s.adminListener},
+	} {
+		listener, err := net.Listen("tcp", l.address)
+		if err != nil {
+			return fmt.Errorf("--%s (%s): %w; give another address", l.flag, Variable(l.flag), err)
+		}
+		*l.listener = netutil.LimitListener(listener, maxConnections)
+	}
+	return nil
+}
+
+// GRPCAddr returns the address of the gRPC listener.
+func (s *Server) GRPCAddr() net.Addr { return s.grpcListener.Addr() }
+
+// HTTPAddr returns the address of the REST listener.
+func (s *Server) HTTPAddr() net.Addr { return s.restListener.Addr() }
+
+// AdminAddr returns the address of the admin listener.
+func (s *Server) AdminAddr() net.Addr { return s.adminListener.Addr() }

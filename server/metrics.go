@@ -1,0 +1,42 @@
+package server
+
+import (
+	"example.com/podero-facade/server/cache"
+	"example.com/podero-facade/server/resilience"
+	"example.com/podero-facade/server/telemetry"
+	"example.com/podero-facade/server/token"
+)
+
+// What follows makes metrics of what the rooms of a lookup know of themselves. They are read when somebody
+// looks, and cost a lookup nothing. docs/operations.md lists them all.
+
+func watchLoad(metrics *telemetry.Metrics, limiter *resilience.Limiter, breaker *resilience.Breaker) {
+	metrics.Gauge("podero_facade_upstream_concurrency_limit", "How many lookups may ask Podero at the same time.",
+		func() float64 { return float64(limiter.Limit()) })
+	metrics.Gauge("podero_facade_upstream_in_flight", "How many lookups are asking Podero.",
+		func() float64 { return float64(limiter.InFlight()) })
+	metrics.Gauge("podero_facade_breaker_open", "1 while callers are answered without asking Podero, because it failed too often.",
+		func() float64 {
+			if breaker.IsOpen() {
+				return 1
+			}
+			return 0
+		})
+}
+
+func watchTokens(metrics *telemetry.Metrics, tokens *token.Keeper) {
+	metrics.Gauge("podero_facade_token_age_seconds", "How long ago the access token was asked for; 0 without one.",
+		func() float64 { return tokens.Age().Seconds() })
+	metrics.Counter("podero_facade_token_fetches_total", "Access tokens that the token endpoint gave.", tokens.Fetched)
+	metrics.Counter("podero_facade_token_failures_total", "Token requests that failed.", tokens.Failed)
+}
+
+func watchSharing(metrics *telemetry.Metrics, share *resilience.Share) {
+	metrics.Counter("podero_facade_lookups_shared_total", "Lookups that were answered with an identical one under way.", share.Shared)
+}
+
+func watchCache(metrics *telemetry.Metrics, reuse *cache.Cache) {
+	metrics.Counter("podero_facade_cache_hits_total", "Lookups that were answered from the cache.", reuse.Hits)
+	metrics.Counter("podero_facade_cache_stale_total", "Lookups that were answered with a stale user, as Podero was unavailable or too slow.", reuse.Stale)
+	metrics.Counter("podero_facade_cache_misses_total", "Lookups that the cache had no answer for.", reuse.Misses)
+}

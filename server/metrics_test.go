@@ -1,0 +1,80 @@
+package server_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"example.com/podero-facade/server"
+)
+
+func TestTheMetricsAreThoseOfTheDocumentation(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, newUpstream(t, replyJSON(200, document(member{"tariff", `1`})), nil), func(c *server.Config) { c.CacheTTL = time.Minute })
+	for range 2 {
+		lookupGRPC(t.Context(), t, s, theUser(), nil)
+	}
+	_, metrics := s.admin(t, "/metrics")
+	documented := names(`(?m)^\| .(podero_facade_[a-z_]+).`, string(text))
+	served := names(`(?m)^# TYPE (podero_facade_[a-z_]+) `, metrics)
+	for name := range served {
+		if !documented[name] {
+			t.Errorf("%s is not in docs/operations.md", name)
+		}
+	}
+	for name := range documented {
+		if !served[name] {
+			t.Errorf("%s is in docs/operations.md alone", name)
+		}
+	}
+	for series, want := range map[string]string{
+		`podero_facade_lookups_total{reason="OK"}`:            "2",
+		`podero_facade_upstream_attempts_total{result="2xx"}`: "1",
+		`podero_facade_upstream_attempts_total{result="5xx"}`: "0",
+		`podero_facade_cache_hits_total`:                      "1",
+		`podero_facade_cache_misses_total`:                    "1",
+		`podero_facade_token_fetches_total`:                   "1",
+		`podero_facade_token_failures_total`:                  "0",
+		`podero_facade_breaker_open`:                          "0",
+		`podero_facade_upstream_in_flight`:                    "0",
+	} {
+		if got := s.metric(t, series); got != want {
+			t.Errorf("%s = %s, want %s", series, got, want)
+		}
+	}
+}
+
+// names returns what an expression finds.
+func names(expression, text string) map[string]bool {
+	found := map[string]bool{}
+	for _, match := range regexp.MustCompile(expression).FindAllStringSubmatch(text, -1) {
+		found[match[1]] = true
+	}
+	return found
+}
+
+func TestAttemptsAreCountedByResult(t *testing.T) {
+	u := newUpstream(t, inTurn(replyJSON(503, detail), hijack(""), replyJSON(404, detail), reply(302, "text/html", ""), good), nil)
+	s := start(t, u, nil)
+	for range 3 {
+		lookupGRPC(t.Context(), t, s, theUser(), nil)
+	}
+	for _, result := range []string{"2xx", "3xx", "4xx", "5xx", "network"} {
+		if got := s.metric(t, `podero_facade_upstream_attempts_total{result="`+result+`"}`); got != "1" {
+			t.Errorf("%s counted %s times", result, got)
+		}
+	}
+	u.answer(silent)
+	lookupREST(t.Context(), t, s, theUser(), map[string][]string{"Grpc-Timeout": {"50m"}})
+	deadline := time.Now().Add(testLimit)
+	for s.metric(t, `podero_facade_upstream_attempts_total{result="caller"}`) != "1" {
+		if time.Now().After(deadline) {
+			t.Fatal("a caller who left is not counted")
+		}
+	}
+}

@@ -1,0 +1,192 @@
+package server_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server"
+)
+
+func TestHealthAndReadiness(t *testing.T) {
+	// Podero and its token endpoint are down, which is nothing that readiness depends on.
+	u := newUpstream(t, nil, nil)
+	u.server.Close()
+	s := start(t, u, nil)
+	for _, name := range []string{"", "podero.user.v1.UserService"} {
+		response, err := healthpb.NewHealthClient(s.conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: name}, grpc.WaitForReady(true))
+		if err != nil || response.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+			t.Errorf("health of %q: %v, %v", name, response.GetStatus(), err)
+		}
+	}
+	for path, want := range map[string]int{"/livez": 200, "/readyz": 200, "/metrics": 200, "/debug/pprof/": 200, "/": 404, "/x": 404} {
+		if got, _ := s.admin(t, path); got != want {
+			t.Errorf("%s: %d, want %d", path, got, want)
+		}
+	}
+	if strings.Contains(s.log.String(), "health") {
+		t.Error("a health check is in the log")
+	}
+}
+
+func TestProfilesAreForLoopbackAlone(t *testing.T) {
+	s := start(t, newUpstream(t, nil, nil), func(c *server.Config) { c.AdminListen = "0.0.0.0:0" })
+	port := s.AdminAddr().String()[strings.LastIndex(s.AdminAddr().String(), ":"):]
+	response, err := s.rest.Get("http://127.0.0.1" + port + "/debug/pprof/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != 404 {
+		t.Errorf("status %d", response.StatusCode)
+	}
+}
+
+func TestReflectionKnowsTheService(t *testing.T) {
+	s := start(t, newUpstream(t, nil, nil), nil)
+	stream, err := reflectionpb.NewServerReflectionClient(s.conn).ServerReflectionInfo(t.Context(), grpc.WaitForReady(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = stream.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := stream.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(answer.String(), "podero.user.v1.UserService") {
+		t.Errorf("services %v", answer)
+	}
+}
+
+func TestSuccessesAreCountedAndLoggedAtDebugAlone(t *testing.T) {
+	s := start(t, newUpstream(t, replyJSON(200, document()), nil), nil)
+	overBoth(t, s, func(_ *testing.T, lookup func(*userv1.GetUserByExternalIdRequest, http.Header) answer) {
+		lookup(theUser(), nil)
+	})
+	if got := s.metric(t, `podero_facade_lookups_total{reason="OK"}`); got != "2" {
+		t.Errorf("counted %s, want 2", got)
+	}
+	for line := range strings.Lines(s.log.String()) {
+		if strings.Contains(line, `"msg":"lookup"`) && !strings.Contains(line, `"level":"DEBUG"`) {
+			t.Errorf("log line %s", line)
+		}
+	}
+	s.checkDiscretion(t)
+}
+
+// TestStoppingLosesNoCall stops the service while calls are under way and while new ones come.
+func TestStoppingLosesNoCall(t *testing.T) {
+	arrived, release := make(chan struct{}, 2), make(chan struct{})
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/slow") {
+			arrived <- struct{}{}
+			<-release
+		}
+		replyJSON(200, document())(w, r)
+	}, nil)
+	const drain = 300 * time.Millisecond
+	s := start(t, u, func(c *server.Config) { c.ShutdownDrainDelay = drain })
+	slow := make(chan answer, len(protocols))
+	for _, protocol := range protocols {
+		go func() {
+			slow <- protocol.lookup(t.Context(), t, s, &userv1.GetUserByExternalIdRequest{OrgId: orgID, ExternalId: "slow " + protocol.name}, nil)
+		}()
+	}
+	<-arrived
+	<-arrived
+
+	begun := time.Now()
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.stop() }()
+	for { // until the service says that it drains
+		if status, _ := s.admin(t, "/readyz"); status == 503 {
+			break
+		}
+	}
+	health, err := healthpb.NewHealthClient(s.conn).Check(t.Context(), &healthpb.HealthCheckRequest{})
+	if err != nil || health.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("health %v, %v", health.GetStatus(), err)
+	}
+	if status, _ := s.admin(t, "/livez"); status != 200 {
+		t.Errorf("/livez %d while draining", status)
+	}
+	overBoth(t, s, func(t *testing.T, lookup func(*userv1.GetUserByExternalIdRequest, http.Header) answer) {
+		if got := lookup(theUser(), nil); got.user == nil {
+			t.Errorf("a call while draining got %s", got.reason)
+		}
+	})
+	close(release)
+	for range protocols {
+		if got := <-slow; got.user == nil {
+			t.Errorf("a call under way got %s: %s", got.reason, got.message)
+		}
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begun); took < drain {
+		t.Errorf("the listeners closed after %v", took)
+	}
+	if _, err := s.rest.Get("http://" + s.HTTPAddr().String()); err == nil {
+		t.Error("the service still listens")
+	}
+}
+
+func TestCallsThatDoNotEndAreCutOff(t *testing.T) {
+	for _, protocol := range protocols {
+		t.Run(protocol.name, func(t *testing.T) {
+			arrived := make(chan struct{})
+			s := start(t, newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+				close(arrived)
+				silent(w, r)
+			}, nil), func(c *server.Config) { c.ShutdownTimeout = 50 * time.Millisecond })
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				if protocol.name == "gRPC" {
+					_, _ = s.grpc.GetUserByExternalId(ctx, theUser(), grpc.WaitForReady(true))
+					return
+				}
+				request, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.HTTPAddr().String()+lookupPath, nil)
+				if response, err := s.rest.Do(request); err == nil {
+					_ = response.Body.Close()
+				}
+			}()
+			<-arrived
+			if err := s.stop(); err == nil || !strings.Contains(err.Error(), "--shutdown-timeout") {
+				t.Errorf("Run returned %v", err)
+			}
+			<-done
+		})
+	}
+}
+
+func TestAListenerThatIsTakenIsNamed(t *testing.T) {
+	s := start(t, newUpstream(t, nil, nil), nil)
+	for flag, change := range map[string]func(*server.Config){
+		"--grpc-listen (PODERO_FACADE_GRPC_LISTEN)":   func(c *server.Config) { c.GRPCListen = s.GRPCAddr().String() },
+		"--http-listen (PODERO_FACADE_HTTP_LISTEN)":   func(c *server.Config) { c.HTTPListen = s.HTTPAddr().String() },
+		"--admin-listen (PODERO_FACADE_ADMIN_LISTEN)": func(c *server.Config) { c.AdminListen = s.AdminAddr().String() },
+	} {
+		config := settings(s.upstream)
+		change(&config)
+		if _, err := server.New(config, discard); err == nil || !strings.HasPrefix(err.Error(), flag) {
+			t.Errorf("%v, want %s", err, flag)
+		}
+	}
+}

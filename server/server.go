@@ -1,0 +1,282 @@
+// Package server is podero-facade: a typed gRPC API, and the same API as REST, over Podero's REST API.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server/cache"
+	"example.com/podero-facade/server/caller"
+	"example.com/podero-facade/server/gateway"
+	"example.com/podero-facade/server/interceptor"
+	"example.com/podero-facade/server/podero"
+	"example.com/podero-facade/server/resilience"
+	"example.com/podero-facade/server/telemetry"
+	"example.com/podero-facade/server/token"
+	"example.com/podero-facade/server/users"
+)
+
+// Server is the service with its listeners open. Create it with New, then Run it.
+type Server struct {
+	config Config
+	log    *slog.Logger
+	health *health.Server
+	ready  *readiness
+	grpc   *grpc.Server
+	rest   *http.Server
+	admin  *http.Server
+
+	grpcListener, restListener, adminListener net.Listener
+
+	background []func(context.Context) // what runs beside the listeners, until its context ends
+	closers    []func()                // what to do once all calls have ended
+}
+
+// New builds the service and opens its listeners. config must be valid.
+func New(config Config, log *slog.Logger) (_ *Server, err error) {
+	s := &Server{config: config, log: log, health: health.NewServer(), ready: &readiness{}}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	metrics := telemetry.NewMetrics()
+	finder, err := s.newFinder(metrics)
+	if err != nil {
+		return nil, err
+	}
+	service, err := users.New(users.Config{
+		Finder:      finder,
+		Timeout:     config.UpstreamTimeout,
+		Passthrough: config.UpstreamAuth == AuthPassthrough,
+	})
+	if err != nil {
+		return nil, err
+	}
+	intercept := interceptor.Unary(log, metrics)
+	if config.guarded() {
+		guard, err := s.newGuard()
+		if err != nil {
+			return nil, err
+		}
+		intercept = interceptor.Chain(intercept, guard.Intercept)
+	}
+	rest := gateway.New(intercept, log, metrics)
+	if err := rest.AddService(&userv1.UserService_ServiceDesc, service, registerUserService); err != nil {
+		return nil, err
+	}
+	return s, s.listen(intercept, service, rest, metrics)
+}
+
+// newFinder builds the way of a lookup, from the upstream to the caller.
+func (s *Server) newFinder(metrics *telemetry.Metrics) (podero.Finder, error) {
+	config := &s.config
+	transport, err := newTransport(&config.Upstream)
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, transport.CloseIdleConnections)
+
+	drift := podero.NewDrift(s.log, metrics.CountDrift)
+	var finder podero.Finder = newClient(&config.Upstream, transport, drift, metrics.CountAttempt)
+	limiter := resilience.NewLimiter(config.UpstreamMaxConcurrency, config.UpstreamAttemptTimeout, finder)
+	breaker := resilience.NewBreaker(s.log, limiter)
+	finder = breaker
+	watchLoad(metrics, limiter, breaker)
+	if config.UpstreamAuth == AuthClientCredentials {
+		tokens := token.NewKeeper(newEndpoint(&config.Upstream, transport), s.log)
+		watchTokens(metrics, tokens)
+		s.background = append(s.background, tokens.Run)
+		finder = podero.NewAuthorizer(tokens, finder)
+	}
+	finder = resilience.NewPause(finder)
+	if config.UpstreamMaxAttempts > 1 {
+		finder = resilience.NewRetry(config.UpstreamMaxAttempts, finder)
+	}
+	share := resilience.NewShare(finder)
+	watchSharing(metrics, share)
+	s.closers = append(s.closers, share.Close)
+	if config.CacheTTL == 0 {
+		return share, nil
+	}
+	reuse, err := cache.New(cache.Config{
+		Next:         share,
+		TTL:          config.CacheTTL,
+		StaleIfError: config.CacheStaleIfError,
+		Timeout:      config.UpstreamTimeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	watchCache(metrics, reuse)
+	s.closers = append(s.closers, reuse.Close)
+	return reuse, nil
+}
+
+func (c *Callers) tokenConfig(transport http.RoundTripper, log *slog.Logger) caller.TokenConfig {
+	return caller.TokenConfig{
+		Issuer:    c.JWTIssuer,
+		Audience:  c.JWTAudience,
+		JWKSURL:   c.JWTJWKSURL,
+		Transport: transport,
+		UserAgent: userAgent(),
+		Log:       log,
+	}
+}
+
+// newGuard builds what lets callers in and keeps the record of it.
+func (s *Server) newGuard() (*caller.Guard, error) {
+	config := &s.config.Callers
+	var guard caller.GuardConfig
+	if !config.needs(CallerNone) {
+		guard.Authenticator = &caller.Authenticator{MTLS: config.needs(CallerMTLS)}
+	}
+	if config.needs(CallerJWT) {
+		transport := newKeyTransport()
+		verifier := caller.NewTokenVerifier(config.tokenConfig(transport, s.log))
+		guard.Authenticator.Tokens = verifier
+		s.background = append(s.background, verifier.Run)
+		s.closers = append(s.closers, transport.CloseIdleConnections)
+	}
+	if config.CallerPolicyFile != "" {
+		policy, err := caller.LoadPolicy(config.CallerPolicyFile, s.log)
+		if err != nil {
+			return nil, fmt.Errorf("load --caller-policy-file: %w", err)
+		}
+		guard.Policy = policy
+		s.background = append(s.background, policy.Run)
+	}
+	if config.AuditLog != "" {
+		audit, err := caller.OpenAudit(config.AuditLog, os.Stdout, s.log)
+		if err != nil {
+			return nil, fmt.Errorf("open --audit-log: %w", err)
+		}
+		guard.Audit = audit
+		s.closers = append(s.closers, func() { _ = audit.Close() })
+	}
+	return caller.NewGuard(guard), nil
+}
+
+func newClient(upstream *Upstream, transport http.RoundTripper, drift *podero.Drift, count func(string)) *podero.Client {
+	return podero.NewClient(podero.ClientConfig{
+		BaseURL:        upstream.UpstreamURL,
+		Transport:      transport,
+		AttemptTimeout: upstream.UpstreamAttemptTimeout,
+		UserAgent:      userAgent(),
+		Drift:          drift,
+		Count:          count,
+		Passthrough:    upstream.UpstreamAuth == AuthPassthrough,
+	})
+}
+
+func newEndpoint(upstream *Upstream, transport http.RoundTripper) *token.Endpoint {
+	return token.NewEndpoint(token.EndpointConfig{
+		URL:       upstream.TokenURL,
+		ClientID:  upstream.ClientID,
+		Secret:    upstream.secret,
+		Scopes:    upstream.Scope,
+		Format:    upstream.TokenRequestFormat,
+		Timeout:   upstream.UpstreamAttemptTimeout,
+		Transport: transport,
+		UserAgent: userAgent(),
+	})
+}
+
+// Run serves until ctx ends, and then stops without losing a call. It returns nil after a clean stop,
+// and an error if a listener failed or if calls had to be cut off.
+func (s *Server) Run(ctx context.Context) error {
+	failed := make(chan error, 3)
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	var serving sync.WaitGroup
+	defer func() {
+		s.close()
+		stopBackground()
+		serving.Wait()
+	}()
+	for _, run := range s.background {
+		serving.Go(func() { run(background) })
+	}
+	serve := func(name string, serve func() error) {
+		serving.Go(func() {
+			if err := serve(); err != nil && !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve %s: %w", name, err)
+			}
+		})
+	}
+	serve("gRPC", func() error { return s.grpc.Serve(s.grpcListener) })
+	serve("REST", s.serveREST)
+	serve("admin", func() error { return s.admin.Serve(s.adminListener) })
+	s.ready.set(true)
+	s.log.InfoContext(ctx, "serving", "version", Version(), "grpc", s.GRPCAddr().String(),
+		"http", s.HTTPAddr().String(), "admin", s.AdminAddr().String(),
+		"upstream", s.config.UpstreamURL, "upstream_auth", s.config.UpstreamAuth)
+
+	var err error
+	select {
+	case err = <-failed:
+		s.log.Error("a listener failed", "error", err)
+	case <-ctx.Done():
+	}
+	return errors.Join(err, s.stop())
+}
+
+// stop ends the service in the order that loses no call: first whoever balances load learns of it while
+// the listeners still take calls, then REST ends, whose calls need the RPCs, then gRPC.
+func (s *Server) stop() error {
+	s.log.Info("draining", "delay", s.config.ShutdownDrainDelay.String())
+	s.health.Shutdown()
+	s.ready.set(false)
+	<-time.After(s.config.ShutdownDrainDelay)
+
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
+	defer cancel()
+	cutOff := s.rest.Shutdown(ctx)
+	graceful := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(graceful)
+	}()
+	select {
+	case <-graceful:
+	case <-ctx.Done():
+		s.grpc.Stop()
+		<-graceful
+		cutOff = ctx.Err()
+	}
+	if cutOff != nil {
+		cutOff = errors.New("calls under way were cut off after --shutdown-timeout")
+		s.log.Error("stopped", "error", cutOff)
+		return cutOff
+	}
+	s.log.Info("stopped")
+	return nil
+}
+
+// close releases all that New opened. What is closed already stays so.
+func (s *Server) close() {
+	if s.grpc != nil {
+		s.grpc.Stop()
+		_ = s.rest.Close()
+		_ = s.admin.Close()
+	}
+	for _, listener := range []net.Listener{s.grpcListener, s.restListener, s.adminListener} {
+		if listener != nil {
+			_ = listener.Close()
+		}
+	}
+	for _, closer := range slices.Backward(s.closers) {
+		closer()
+	}
+}

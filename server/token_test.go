@@ -1,0 +1,388 @@
+package server_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server"
+	"example.com/podero-facade/server/secret"
+	"example.com/podero-facade/server/token"
+)
+
+// tokenFailures are the rows of the error table that the token endpoint can cause.
+var tokenFailures = []struct {
+	name  string
+	token http.HandlerFunc
+	want  failure
+}{
+	{"400", replyJSON(400, `{"error":"invalid_request"}`), tokenRejected.status(400)},
+	{"400, format unknown", replyJSON(400, `{"error":"unsupported_grant_type"}`), tokenRejected.status(400)},
+	{"400, scope", replyJSON(400, `{"error":"invalid_scope"}`), tokenRejected.status(400)},
+	{"401", replyJSON(401, `{"error":"invalid_client","error_description":"`+clientSecret+`"}`), tokenRejected.status(401)},
+	{"401 with HTML", reply(401, "text/html", html), tokenRejected.status(401)},
+	{"401 with an error of its own", replyJSON(401, `{"error":"`+clientSecret+`"}`), tokenRejected.status(401)},
+	{"403", replyJSON(403, detail), tokenRejected.status(403)},
+	{"404", reply(404, "text/html", html), tokenRejected.status(404)},
+	{"405", reply(405, "text/plain", "Method not allowed"), tokenRejected.status(405)},
+	{"301", withHeader("Location", "/oauth2/token/", reply(301, "text/html", html)), tokenRejected.status(301)},
+	{"307", withHeader("Location", "/oauth2/token/", reply(307, "text/html", html)), tokenRejected.status(307)},
+	{"HTML 200", reply(200, "text/html", html), tokenRejected.status(200)},
+	{"empty 200", replyJSON(200, ""), tokenRejected.status(200)},
+	{"204", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, tokenRejected.status(204)},
+	{"no token", replyJSON(200, `{"expires_in":36000,"token_type":"Bearer"}`), tokenRejected.status(200)},
+	{"empty token", replyJSON(200, `{"access_token":"","expires_in":36000,"token_type":"Bearer"}`), tokenRejected.status(200)},
+	{"token of another type", replyJSON(200, `{"access_token":"token-1","expires_in":36000,"token_type":"MAC"}`), tokenRejected.status(200)},
+	{"token with a line feed", replyJSON(200, `{"access_token":"token-1\r\nX-Evil: 1","expires_in":36000,"token_type":"Bearer"}`), tokenRejected.status(200)},
+	{"no lifetime", replyJSON(200, `{"access_token":"token-1","token_type":"Bearer"}`), tokenRejected.status(200)},
+	{"lifetime of zero", replyJSON(200, `{"access_token":"token-1","expires_in":0,"token_type":"Bearer"}`), tokenRejected.status(200)},
+	{"negative lifetime", replyJSON(200, `{"access_token":"token-1","expires_in":-1,"token_type":"Bearer"}`), tokenRejected.status(200)},
+	{"absurd lifetime", replyJSON(200, `{"access_token":"token-1","expires_in":1e300,"token_type":"Bearer"}`), tokenRejected.status(200)},
+	{"lifetime of another type", replyJSON(200, `{"access_token":"token-1","expires_in":{},"token_type":"Bearer"}`), tokenRejected.status(200)},
+	{"a body over 1 MiB", replyJSON(200, `{"x":"`+strings.Repeat("x", 1<<20)+`","access_token":"token-1"}`), tokenRejected.status(200)},
+	{"a body without an end", endless, tokenRejected.status(200)},
+	{"gzip that is none", gzipped(`{"access_token":"token-1"}`), tokenRejected.status(200)},
+	{"a bomb", gzipped(bomb()), tokenRejected.status(200)},
+	{"longer than announced", hijack("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{\"access_token\":\"token-1\"}"), tokenRejected.status(200)},
+	{"429", replyJSON(429, detail), tokenUnavailable.status(429)},
+	{"500", reply(500, "text/html", html), tokenUnavailable.status(500)},
+	{"503", reply(503, "text/html", html), tokenUnavailable.status(503)},
+	{"closed before the answer", hijack(""), tokenUnavailable},
+	{"closed inside the headers", hijack("HTTP/1.1 200 OK\r\nContent-Ty"), tokenUnavailable},
+	{"not HTTP", hijack("SSH-2.0-OpenSSH_9.6\r\n\r\n"), tokenUnavailable},
+	{"cut short", hijack("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"), tokenUnavailable},
+}
+
+var (
+	tokenRejected    = failure{code: codes.Internal, http: 500, reason: "TOKEN_REJECTED"}
+	tokenUnavailable = failure{code: codes.Unavailable, http: 503, reason: "TOKEN_UNAVAILABLE"}
+)
+
+func TestFailuresOfTheTokenEndpoint(t *testing.T) {
+	for _, c := range tokenFailures {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			u := newUpstream(t, replyJSON(200, document()), c.token)
+			s := start(t, u, nil)
+			overBoth(t, s, func(t *testing.T, lookup func(*userv1.GetUserByExternalIdRequest, http.Header) answer) {
+				c.want.check(t, lookup(theUser(), nil))
+			})
+			s.checkDiscretion(t)
+			if len(u.apiRequests()) != 0 {
+				t.Error("a call without a token reached Podero")
+			}
+		})
+	}
+}
+
+func TestTokensThatAreWrittenUnusually(t *testing.T) {
+	for _, body := range []string{
+		`{"access_token":"token-1","expires_in":"36000","token_type":"bearer"}`,
+		`{"access_token":"token-1","expires_in":0.5e5,"token_type":"BEARER","scope":"read","refresh_token":null}`,
+	} {
+		s := start(t, newUpstream(t, replyJSON(200, document()), replyJSON(200, body)), nil)
+		if got := lookupREST(t.Context(), t, s, theUser(), nil); got.user == nil {
+			t.Errorf("%s: %s", body, got.message)
+		}
+	}
+}
+
+// picky is a token endpoint that reads one format alone, and looks at the credentials after the format.
+func picky(t *testing.T, contentType string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		if r.Method != http.MethodPost || r.Header.Get("Accept") != "application/json" || !strings.HasPrefix(r.UserAgent(), "podero-facade/") {
+			t.Errorf("%s with %v", r.Method, r.Header)
+		}
+		if r.Header.Get("Content-Type") != contentType {
+			replyJSON(400, `{"error":"unsupported_grant_type"}`)(w, r)
+			return
+		}
+		want := base64.StdEncoding.EncodeToString([]byte("client:" + url.QueryEscape(clientSecret)))
+		if r.Header.Get("Authorization") != "Basic "+want {
+			replyJSON(401, `{"error":"invalid_client"}`)(w, r)
+			return
+		}
+		values := url.Values{}
+		if contentType == "application/json" {
+			var object map[string]string
+			if err := json.Unmarshal(body, &object); err != nil {
+				t.Error(err)
+			}
+			for name, value := range object {
+				values.Set(name, value)
+			}
+		} else if values, err = url.ParseQuery(string(body)); err != nil {
+			t.Error(err)
+		}
+		if len(values) != 2 || values.Get("grant_type") != "client_credentials" || values.Get("scope") != "read write" {
+			t.Errorf("body %s", body)
+		}
+		grant(w, r)
+	}
+}
+
+func TestFormatsOfTheTokenRequest(t *testing.T) {
+	const formType = "application/x-www-form-urlencoded"
+	for _, c := range []struct {
+		format token.Format
+		reads  string
+		asked  int // how often for the first token
+		ok     bool
+	}{
+		{token.Auto, "application/json", 1, true},
+		{token.Auto, formType, 2, true},
+		{token.JSON, "application/json", 1, true},
+		{token.Form, formType, 1, true},
+		{token.JSON, formType, 1, false},
+		{token.Form, "application/json", 1, false},
+	} {
+		t.Run(string(c.format)+" to one that reads "+c.reads, func(t *testing.T) {
+			u := newUpstream(t, nil, picky(t, c.reads))
+			s := start(t, u, func(config *server.Config) {
+				config.TokenRequestFormat = c.format
+				config.Scope = []string{"read", "write"}
+			})
+			u.answer(replyJSON(200, document()))
+			got := lookupREST(t.Context(), t, s, theUser(), nil)
+			if (got.user != nil) != c.ok || c.ok && u.tokensAsked() != c.asked {
+				t.Fatalf("%s after %d token requests", got.reason, u.tokensAsked())
+			}
+			if !c.ok {
+				return
+			}
+			// What worked is tried first from now on: one more 401 costs one more request.
+			first := true
+			u.answer(func(w http.ResponseWriter, r *http.Request) {
+				if first {
+					first = false
+					replyJSON(401, detail)(w, r)
+					return
+				}
+				replyJSON(200, document())(w, r)
+			})
+			if got := lookupREST(t.Context(), t, s, theUser(), nil); got.user == nil {
+				t.Error(got.message)
+			}
+			if u.tokensAsked() != c.asked+1 {
+				t.Errorf("%d token requests, want %d", u.tokensAsked(), c.asked+1)
+			}
+		})
+	}
+}
+
+func TestAutoTriesAnotherFormatAfterOneErrorAlone(t *testing.T) {
+	for _, body := range []string{`{"error":"invalid_client"}`, `{"error":"invalid_request"}`, html, ``} {
+		u := newUpstream(t, nil, func(w http.ResponseWriter, r *http.Request) {
+			if got := r.Header.Get("Content-Type"); got != "application/json" {
+				t.Errorf("credentials sent again as %s", got)
+			}
+			replyJSON(400, body)(w, r)
+		})
+		s := start(t, u, nil)
+		for range 3 {
+			tokenRejected.status(400).check(t, lookupGRPC(t.Context(), t, s, theUser(), nil))
+		}
+	}
+}
+
+func TestOneTokenServesAllCalls(t *testing.T) {
+	asked, release := make(chan struct{}), make(chan struct{})
+	u := newUpstream(t, replyJSON(200, document()), func(w http.ResponseWriter, r *http.Request) {
+		close(asked) // panics the second time
+		<-release
+		grant(w, r)
+	})
+	s := start(t, u, nil)
+	<-asked
+	var calls sync.WaitGroup
+	for range 50 {
+		calls.Go(func() {
+			if got := lookupGRPC(t.Context(), t, s, theUser(), nil); got.user == nil {
+				t.Error(got.message)
+			}
+		})
+	}
+	close(release)
+	calls.Wait()
+	for range 10 {
+		lookupREST(t.Context(), t, s, theUser(), nil)
+	}
+	if u.tokensAsked() != 1 {
+		t.Errorf("%d token requests, want 1", u.tokensAsked())
+	}
+	for _, r := range u.apiRequests() {
+		if got := r.Header.Get("Authorization"); got != "Bearer token-1" {
+			t.Errorf("Authorization %q", got)
+		}
+	}
+}
+
+func TestWaitingForATokenEndsWithTheCallersOwnDeadline(t *testing.T) {
+	asked, release := make(chan struct{}), make(chan struct{})
+	u := newUpstream(t, replyJSON(200, document()), func(w http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-release
+		grant(w, r)
+	})
+	s := start(t, u, nil)
+	<-asked // at start, before any call
+	patient := make(chan answer, 1)
+	go func() { patient <- lookupGRPC(t.Context(), t, s, theUser(), nil) }()
+	// A caller who has no time leaves; the request for the token goes on for the one who has.
+	got := lookupREST(t.Context(), t, s, theUser(), http.Header{"Grpc-Timeout": {"20m"}})
+	timeout.check(t, got)
+	close(release)
+	if got := <-patient; got.user == nil {
+		t.Errorf("the patient caller got %s: %s", got.reason, got.message)
+	}
+}
+
+func TestA401DropsTheTokenAndTriesOnceMore(t *testing.T) {
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "Bearer token-1" {
+			replyJSON(401, detail)(w, r) // revoked
+			return
+		}
+		replyJSON(200, document())(w, r)
+	}, nil)
+	s := start(t, u, nil)
+	overBoth(t, s, func(t *testing.T, lookup func(*userv1.GetUserByExternalIdRequest, http.Header) answer) {
+		if got := lookup(theUser(), nil); got.user == nil {
+			t.Error(got.message)
+		}
+	})
+	if u.tokensAsked() != 2 || len(u.apiRequests()) != 3 {
+		t.Errorf("%d token requests and %d lookups, want 2 and 3", u.tokensAsked(), len(u.apiRequests()))
+	}
+}
+
+func TestA401ThatNoTokenMendsCostsOneMoreRequest(t *testing.T) {
+	u := newUpstream(t, replyJSON(401, detail), nil)
+	s := start(t, u, nil)
+	for i := range 3 {
+		failure{code: codes.Internal, reason: "UPSTREAM_UNAUTHENTICATED", upstream: "401"}.
+			check(t, lookupGRPC(t.Context(), t, s, theUser(), nil))
+		// The second token is fresh and was refused: a third would fare no better for now.
+		if u.tokensAsked() != 2 || len(u.apiRequests()) != 2+i {
+			t.Errorf("%d token requests and %d lookups, want 2 and %d", u.tokensAsked(), len(u.apiRequests()), 2+i)
+		}
+	}
+}
+
+func TestThe401OfAnOldTokenDoesNotDropTheNewOne(t *testing.T) {
+	late := make(chan struct{})
+	first := make(chan struct{})
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.Contains(r.RequestURI, "slow") && r.Header.Get("Authorization") == "Bearer token-1":
+			close(first)
+			<-late
+			replyJSON(401, detail)(w, r)
+		case r.Header.Get("Authorization") == "Bearer token-1":
+			replyJSON(401, detail)(w, r)
+		default:
+			replyJSON(200, document())(w, r)
+		}
+	}, nil)
+	s := start(t, u, nil)
+	slow := make(chan answer, 1)
+	go func() {
+		slow <- lookupGRPC(t.Context(), t, s, &userv1.GetUserByExternalIdRequest{OrgId: orgID, ExternalId: "slow"}, nil)
+	}()
+	<-first
+	lookupGRPC(t.Context(), t, s, theUser(), nil) // drops token-1, gets token-2
+	close(late)
+	if got := <-slow; got.user == nil {
+		t.Error(got.message)
+	}
+	if u.tokensAsked() != 2 {
+		t.Errorf("%d token requests, want 2: token-2 was dropped for the fault of token-1", u.tokensAsked())
+	}
+}
+
+func TestAChangedSecretFileCountsFromTheNextTokenOn(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("wrong\n")
+	u := newUpstream(t, replyJSON(200, document()), picky(t, "application/json"))
+	s := start(t, u, func(c *server.Config) {
+		c.ClientSecret, c.ClientSecretFile = secret.Text{}, file
+		c.Scope = []string{"read", "write"}
+	})
+	if got := lookupGRPC(t.Context(), t, s, theUser(), nil); got.reason != "TOKEN_REJECTED" {
+		t.Errorf("%s", got.reason)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if got := lookupGRPC(t.Context(), t, s, theUser(), nil); got.reason != "TOKEN_REJECTED" {
+		t.Errorf("%s", got.reason)
+	}
+	write(clientSecret + "\r\n")
+	if got := lookupGRPC(t.Context(), t, s, theUser(), nil); got.user == nil {
+		t.Errorf("%s", got.message)
+	}
+}
+
+func passthrough(c *server.Config) {
+	c.UpstreamAuth = server.AuthPassthrough
+	c.ClientID, c.ClientSecret = "", secret.Text{}
+}
+
+func TestPassthroughSendsTheCallersToken(t *testing.T) {
+	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer caller-token~+/==" {
+			replyJSON(401, detail)(w, r)
+			return
+		}
+		replyJSON(200, document())(w, r)
+	}, nil)
+	s := start(t, u, passthrough)
+	for _, value := range []string{"Bearer caller-token~+/==", "bearer caller-token~+/==", "BEARER   caller-token~+/=="} {
+		overBoth(t, s, func(t *testing.T, lookup func(*userv1.GetUserByExternalIdRequest, http.Header) answer) {
+			if got := lookup(theUser(), http.Header{"Authorization": {value}}); got.user == nil {
+				t.Errorf("%q: %s", value, got.message)
+			}
+		})
+	}
+	t.Run("a token that Podero refuses", func(t *testing.T) {
+		overBoth(t, s, func(t *testing.T, lookup func(*userv1.GetUserByExternalIdRequest, http.Header) answer) {
+			failure{code: codes.Unauthenticated, http: 401, reason: "UPSTREAM_UNAUTHENTICATED", upstream: "401"}.
+				check(t, lookup(theUser(), http.Header{"Authorization": {"Bearer other-caller-token"}}))
+		})
+	})
+	before := len(u.apiRequests())
+	for _, values := range [][]string{
+		nil, {""}, {"Bearer"}, {"Bearer "}, {"Basic Y2FsbGVyLXRva2Vu"}, {"caller-token"}, {"Bearer caller token"}, {"Bearer caller-token, Bearer x"},
+		{"Bearer caller-token", "Bearer caller-token"},
+	} {
+		t.Run(strings.Join(values, "|"), func(t *testing.T) {
+			overBoth(t, s, func(t *testing.T, lookup func(*userv1.GetUserByExternalIdRequest, http.Header) answer) {
+				failure{code: codes.Unauthenticated, http: 401, reason: "CALLER_UNAUTHENTICATED"}.
+					check(t, lookup(theUser(), http.Header{"Authorization": values}))
+			})
+		})
+	}
+	if len(u.apiRequests()) != before || u.tokensAsked() != 0 {
+		t.Error("a call without a token caused a request")
+	}
+	s.checkDiscretion(t)
+}

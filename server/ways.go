@@ -1,0 +1,35 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"example.com/podero-facade/server/caller"
+	"example.com/podero-facade/server/podero"
+	"example.com/podero-facade/server/token"
+)
+
+// The methods below give package check the service's own ways out, to try them one by one.
+
+// NewTransport returns the way to Podero's API and its token endpoint.
+func (u *Upstream) NewTransport() (*http.Transport, error) { return newTransport(u) }
+
+// NewTokenEndpoint returns the token endpoint.
+func (u *Upstream) NewTokenEndpoint(transport http.RoundTripper) *token.Endpoint {
+	return newEndpoint(u, transport)
+}
+
+// NewClient returns a client of Podero's API that counts and logs nothing.
+func (u *Upstream) NewClient(transport http.RoundTripper) *podero.Client {
+	drift := podero.NewDrift(slog.New(slog.DiscardHandler), func(string, string) {})
+	return newClient(u, transport, drift, func(string) {})
+}
+
+// CountKeys fetches the keys of the issuer of callers' tokens, and returns how many of them are usable and
+// how many are to be ignored.
+func (c *Callers) CountKeys(ctx context.Context) (usable, ignored int, err error) {
+	transport := newKeyTransport()
+	defer transport.CloseIdleConnections()
+	return caller.CountKeys(ctx, c.tokenConfig(transport, slog.New(slog.DiscardHandler)))
+}
