@@ -1,0 +1,27 @@
+package main
+
+import (
+	"context"
+	"os"
+
+	"example.com/podero-facade/server"
+	"example.com/podero-facade/server/secret"
+	"example.com/podero-facade/server/telemetry"
+)
+
+type serveCommand struct {
+	server.Config `embed:""`
+}
+
+// Run serves until ctx ends.
+func (c *serveCommand) Run(ctx context.Context, std streams) error {
+	c.ClientSecret = secret.New(os.Getenv(server.SecretVariable))
+	if err := c.Check(); err != nil {
+		return &usageError{err}
+	}
+	service, err := server.New(c.Config, telemetry.NewLogger(std.err, c.LogFormat, c.LogLevel))
+	if err != nil {
+		return err
+	}
+	return service.Run(ctx)
+}
