@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
 	"example.com/podero-facade/server/telemetry"
 )
 
@@ -36,7 +34,7 @@ func adminHandler(address string, ready *readiness, metrics *telemetry.Metrics) 
 		_, _ = w.Write([]byte("alive\n"))
 	})
 	mux.Handle("GET /readyz", ready)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", metrics.Handler())
 	if host, _, err := net.SplitHostPort(address); err == nil && isLoopback(host) {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)

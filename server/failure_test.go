@@ -188,8 +188,8 @@ func secretIn(text string) bool {
 func (s *service) checkDiscretion(t testing.TB) {
 	t.Helper()
 	_, metrics := s.admin(t, "/metrics")
-	written := strings.ReplaceAll(s.log.String(), "127.0.0.1", "") // operators may know their network
-	if secretIn(written) || secretIn(metrics) {
+	written := strings.ReplaceAll(s.log.String()+metrics, "127.0.0.1", "") // operators may know their network
+	if secretIn(written) {
 		t.Errorf("log or metrics tell too much:\n%s", written)
 	}
 }

@@ -20,8 +20,8 @@ func TestTheMetricsAreThoseOfTheDocumentation(t *testing.T) {
 		lookupGRPC(t.Context(), t, s, theUser(), nil)
 	}
 	_, metrics := s.admin(t, "/metrics")
-	documented := names(`(?m)^\| .(podero_facade_[a-z_]+).`, string(text))
-	served := names(`(?m)^# TYPE (podero_facade_[a-z_]+) `, metrics)
+	documented := names(`(?m)^\| .((?:podero_facade|rpc|http)_[a-z_]+).`, string(text))
+	served := names(`(?m)^# TYPE ((?:podero_facade|rpc|http)_[a-z_]+) `, metrics)
 	for name := range served {
 		if !documented[name] {
 			t.Errorf("%s is not in docs/operations.md", name)

@@ -34,7 +34,7 @@ func (c *Config) Check() error {
 	}
 	checkAtLeast(0*time.Second, "shutdown-drain-delay", c.ShutdownDrainDelay, refuse)
 	checkAtLeast(0*time.Second, "shutdown-timeout", c.ShutdownTimeout, refuse)
-	return errors.Join(problems...)
+	return errors.Join(append(problems, telemetry.CheckEnvironment()...)...)
 }
 
 // refuseFunc takes note of what is wrong with a flag's value and what to do about it.

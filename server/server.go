@@ -44,6 +44,9 @@ type Server struct {
 	closers    []func()                // what to do once all calls have ended
 }
 
+// flushTimeout is how long the last traces and metrics may take to be exported.
+const flushTimeout = 5 * time.Second
+
 // New builds the service and opens its listeners. config must be valid.
 func New(config Config, log *slog.Logger) (_ *Server, err error) {
 	s := &Server{config: config, log: log, health: health.NewServer(), ready: &readiness{}}
@@ -52,8 +55,13 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 			s.close()
 		}
 	}()
-	metrics := telemetry.NewMetrics()
-	finder, err := s.newFinder(metrics)
+	observed, err := telemetry.New(context.Background(), Version(), log)
+	if err != nil {
+		return nil, err
+	}
+	metrics := observed.Metrics
+	s.closers = append(s.closers, func() { s.flush(observed) })
+	finder, err := s.newFinder(observed)
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +74,9 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 		return nil, err
 	}
 	intercept := interceptor.Unary(log, metrics)
+	if observed.Tracer != nil {
+		intercept = interceptor.Chain(interceptor.Traced(observed.Tracer), intercept)
+	}
 	if config.guarded() {
 		guard, err := s.newGuard()
 		if err != nil {
@@ -81,8 +92,8 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 }
 
 // newFinder builds the way of a lookup, from the upstream to the caller.
-func (s *Server) newFinder(metrics *telemetry.Metrics) (podero.Finder, error) {
-	config := &s.config
+func (s *Server) newFinder(observed *telemetry.Telemetry) (podero.Finder, error) {
+	config, metrics := &s.config, observed.Metrics
 	transport, err := newTransport(&config.Upstream)
 	if err != nil {
 		return nil, err
@@ -90,13 +101,13 @@ func (s *Server) newFinder(metrics *telemetry.Metrics) (podero.Finder, error) {
 	s.closers = append(s.closers, transport.CloseIdleConnections)
 
 	drift := podero.NewDrift(s.log, metrics.CountDrift)
-	var finder podero.Finder = newClient(&config.Upstream, transport, drift, metrics.CountAttempt)
+	var finder podero.Finder = newClient(&config.Upstream, observed.RoundTripper(transport, config.lookups()), drift, metrics.CountAttempt)
 	limiter := resilience.NewLimiter(config.UpstreamMaxConcurrency, config.UpstreamAttemptTimeout, finder)
 	breaker := resilience.NewBreaker(s.log, limiter)
 	finder = breaker
 	watchLoad(metrics, limiter, breaker)
 	if config.UpstreamAuth == AuthClientCredentials {
-		tokens := token.NewKeeper(newEndpoint(&config.Upstream, transport), s.log)
+		tokens := token.NewKeeper(newEndpoint(&config.Upstream, observed.RoundTripper(transport, config.tokenRequests())), s.log)
 		watchTokens(metrics, tokens)
 		s.background = append(s.background, tokens.Run)
 		finder = podero.NewAuthorizer(tokens, finder)
@@ -262,6 +273,15 @@ func (s *Server) stop() error {
 	}
 	s.log.Info("stopped")
 	return nil
+}
+
+// flush exports the last traces and metrics, if they go anywhere that takes them in time.
+func (s *Server) flush(observed *telemetry.Telemetry) {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	if err := observed.Shutdown(ctx); err != nil {
+		s.log.Warn("the last traces or metrics were not exported", "error", err.Error())
+	}
 }
 
 // close releases all that New opened. What is closed already stays so.

@@ -5,8 +5,26 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
+
+	"example.com/podero-facade/server/podero"
+	"example.com/podero-facade/server/telemetry"
 )
+
+// lookups is where users are looked up, as metrics and traces may know it.
+func (u *Upstream) lookups() telemetry.Place {
+	return telemetry.Place{Method: http.MethodGet, BaseURL: u.UpstreamURL, Template: podero.PathTemplate}
+}
+
+// tokenRequests is where access tokens are asked for. Its path is the operator's, and no person's.
+func (u *Upstream) tokenRequests() telemetry.Place {
+	place := telemetry.Place{Method: http.MethodPost, BaseURL: u.TokenURL}
+	if endpoint, err := url.Parse(u.TokenURL); err == nil {
+		place.Template = endpoint.Path
+	}
+	return place
+}
 
 // newKeyTransport returns the way to the issuer of callers' tokens.
 func newKeyTransport() *http.Transport {

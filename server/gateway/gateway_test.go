@@ -33,7 +33,11 @@ const orgID = "016b78a7-0c7c-4241-a277-015c3ad3cb90"
 // handlerOf returns the REST side of a service, and its log.
 func handlerOf(t testing.TB, service userv1.UserServiceServer, register gateway.Register) (http.Handler, *bytes.Buffer) {
 	var written bytes.Buffer
-	log, metrics := slog.New(slog.NewJSONHandler(&written, nil)), telemetry.NewMetrics()
+	log := slog.New(slog.NewJSONHandler(&written, nil))
+	metrics, err := telemetry.NewMetrics()
+	if err != nil {
+		t.Fatal(err)
+	}
 	handler := gateway.New(interceptor.Unary(log, metrics), log, metrics)
 	if err := handler.AddService(&userv1.UserService_ServiceDesc, service, register); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -25,17 +28,20 @@ import (
 // untouched.
 func Unary(log *slog.Logger, metrics *telemetry.Metrics) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-		if !strings.HasPrefix(info.FullMethod, "/podero.") {
+		if !isOurs(info.FullMethod) {
 			return handle(ctx, request)
 		}
 		begun := time.Now()
 		ctx, id := identify(tracecontext.FromMetadata(ctx))
 		response, err := recovered(ctx, request, handle, log, id)
+		took := time.Since(begun)
 		if err == nil {
 			metrics.CountLookup(telemetry.ReasonOK)
+			metrics.ObserveCall(ctx, info.FullMethod, nil, took)
+			annotate(ctx, id, nil)
 			log.LogAttrs(ctx, slog.LevelDebug, "lookup",
 				slog.String("request_id", id), slog.String("method", info.FullMethod),
-				slog.Duration("duration", time.Since(begun)))
+				slog.Duration("duration", took))
 			return response, nil
 		}
 		failure := fault.From(err)
@@ -44,12 +50,46 @@ func Unary(log *slog.Logger, metrics *telemetry.Metrics) grpc.UnaryServerInterce
 			_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", "-1"))
 		}
 		metrics.CountLookup(failure.Kind.Reason())
+		metrics.ObserveCall(ctx, info.FullMethod, failure, took)
+		annotate(ctx, id, failure)
 		log.LogAttrs(ctx, level(failure.Kind.Code()), "lookup failed",
 			slog.String("request_id", id), slog.String("method", info.FullMethod),
 			slog.String("trace_id", tracecontext.ID(ctx)),
 			slog.String("reason", failure.Kind.Reason()), slog.String("error", failure.Error()),
-			slog.Duration("duration", time.Since(begun)))
+			slog.Duration("duration", took))
 		return nil, failure.Status(id).Err()
+	}
+}
+
+func isOurs(method string) bool { return strings.HasPrefix(method, "/podero.") }
+
+// Traced returns an interceptor that makes a span of each call, in the trace of its caller if there is one. It belongs
+// outside of the one that Unary returns, which tells the span how the call ended.
+func Traced(tracer trace.Tracer) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		if !isOurs(info.FullMethod) {
+			return handle(ctx, request)
+		}
+		ctx, span := tracer.Start(tracecontext.FromMetadata(ctx), strings.TrimPrefix(info.FullMethod, "/"),
+			trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(telemetry.CallAttributes(info.FullMethod)...))
+		defer span.End()
+		return handle(ctx, request)
+	}
+}
+
+// annotate tells the span of a call, if it has one, which call it was and how that ended.
+func annotate(ctx context.Context, id string, failure *fault.Error) {
+	span := trace.SpanFromContext(ctx)
+	if !span.IsRecording() {
+		return
+	}
+	span.SetAttributes(attribute.String("podero_facade.request_id", id))
+	span.SetAttributes(telemetry.OutcomeAttributes(failure)...)
+	if failure != nil {
+		span.SetAttributes(attribute.String("podero_facade.reason", failure.Kind.Reason()))
+		if telemetry.IsServers(failure.Kind.Code()) {
+			span.SetStatus(otelcodes.Error, failure.Kind.Reason())
+		}
 	}
 }
 

@@ -23,6 +23,9 @@ import (
 // MaxBody is how much of an answer is read, in bytes. No document of Podero's comes near it.
 const MaxBody = 1 << 20
 
+// PathTemplate is the path of a user below the base URL, with the names of what stands in it.
+const PathTemplate = "/org/{org_id}/users/by-ext-id/{external_id}"
+
 // Client finds users by asking Podero, with one HTTP exchange each.
 type Client struct {
 	config ClientConfig

@@ -1,0 +1,121 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// A Place is what the service sends requests to, as far as metrics and traces may know: a URL's path may name a
+// person, its template does not.
+type Place struct {
+	Method   string // of every request
+	BaseURL  string // scheme, host and port of which count
+	Template string // of the path, such as /users/{id}
+}
+
+// attributes returns what is the same for every request.
+func (p Place) attributes() []attribute.KeyValue {
+	list := []attribute.KeyValue{semconv.HTTPRequestMethodKey.String(p.Method), semconv.URLTemplate(p.Template)}
+	u, err := url.Parse(p.BaseURL)
+	if err != nil { // only of what the configuration refuses
+		return list
+	}
+	port := map[string]int{"http": 80, "https": 443}[u.Scheme]
+	if number, err := strconv.Atoi(u.Port()); err == nil {
+		port = number
+	}
+	return append(list, semconv.ServerAddress(u.Hostname()), semconv.ServerPort(port), semconv.URLScheme(u.Scheme))
+}
+
+// exchangeKey is how an exchange ended: with a status, or with an error.
+type exchangeKey struct {
+	status int
+	failed string
+}
+
+func outcomeOf(response *http.Response, err error) exchangeKey {
+	if err == nil {
+		return exchangeKey{status: response.StatusCode}
+	}
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return exchangeKey{failed: "canceled"} // its caller left, or the attempt's time was over
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return exchangeKey{failed: "timeout"}
+	default:
+		return exchangeKey{failed: "network"}
+	}
+}
+
+func (k exchangeKey) attributes() []attribute.KeyValue {
+	switch {
+	case k.failed != "":
+		return []attribute.KeyValue{semconv.ErrorTypeKey.String(k.failed)}
+	case k.status >= 400:
+		return []attribute.KeyValue{semconv.HTTPResponseStatusCode(k.status), semconv.ErrorTypeKey.String(strconv.Itoa(k.status))}
+	default:
+		return []attribute.KeyValue{semconv.HTTPResponseStatusCode(k.status)}
+	}
+}
+
+// measured is a RoundTripper that takes note of how long the head of an answer takes
+// (http.client.request.duration).
+type measured struct {
+	next    http.RoundTripper
+	metrics *Metrics
+	place   []attribute.KeyValue
+	known   attributes[exchangeKey]
+}
+
+func (m *measured) RoundTrip(request *http.Request) (*http.Response, error) {
+	begun := time.Now()
+	response, err := m.next.RoundTrip(request)
+	key := outcomeOf(response, err)
+	m.metrics.exchanges.Inst().Record(request.Context(), time.Since(begun).Seconds(), m.known.of(key, func() []attribute.KeyValue {
+		return append(key.attributes(), m.place...)
+	})...)
+	return response, err
+}
+
+// traced is a RoundTripper that makes a span of each exchange and tells the other side of it.
+type traced struct {
+	next   http.RoundTripper
+	tracer trace.Tracer
+	name   string
+	place  trace.SpanStartEventOption
+}
+
+func (t *traced) RoundTrip(request *http.Request) (*http.Response, error) {
+	ctx, span := t.tracer.Start(request.Context(), t.name, trace.WithSpanKind(trace.SpanKindClient), t.place)
+	defer span.End()
+	request = request.Clone(ctx)
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(request.Header))
+	response, err := t.next.RoundTrip(request)
+	key := outcomeOf(response, err)
+	span.SetAttributes(key.attributes()...)
+	if key.failed != "" || key.status >= 400 {
+		span.SetStatus(codes.Error, "") // an error's text may quote a URL
+	}
+	return response, err
+}
+
+// RoundTripper returns a RoundTripper that sends requests to a place and measures them, and traces them if traces
+// go anywhere.
+func (t *Telemetry) RoundTripper(next http.RoundTripper, place Place) http.RoundTripper {
+	if t.Tracer != nil {
+		next = &traced{next, t.Tracer, place.Method + " " + place.Template, trace.WithAttributes(place.attributes()...)}
+	}
+	return &measured{next: next, metrics: t.Metrics, place: place.attributes()}
+}
