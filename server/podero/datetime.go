@@ -9,30 +9,31 @@ import (
 
 var errNotTime = errors.New("is not a date and time of RFC 3339 between the years 1 and 9999")
 
-// parseTime reads a date and time as Podero writes it: RFC 3339 with 0 to 9 fractional digits, and
+// parseTime reads a date and time as Podero writes it into a stamp: RFC 3339 with 0 to 9 fractional digits, and
 // without an offset, which then means UTC. Package time would read more: one digit for the hour, a
 // comma before the fraction, offsets of a day, and a finer fraction than it keeps.
-func parseTime(s string) (*timestamppb.Timestamp, error) {
+func parseTime(s string, stamp *timestamppb.Timestamp) error {
 	const seconds = len("2006-01-02T15:04:05")
 	if len(s) < seconds || s[4] != '-' || s[7] != '-' || s[10]|0x20 != 't' || s[13] != ':' || s[16] != ':' {
-		return nil, errNotTime
+		return errNotTime
 	}
 	year, month, day := number(s[0:4]), number(s[5:7]), number(s[8:10])
 	hour, minute, second := number(s[11:13]), number(s[14:16]), number(s[17:19])
 	nanos, rest := fraction(s[seconds:])
 	offset := zone(rest)
 	if min(year, month, day, hour, minute, second, nanos) < 0 || hour > 23 || minute > 59 || second > 59 || offset == badZone {
-		return nil, errNotTime
+		return errNotTime
 	}
 	t := time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC)
 	if int(t.Month()) != month || t.Day() != day { // there is no such day: Date went on to the next month
-		return nil, errNotTime
+		return errNotTime
 	}
-	stamp := timestamppb.New(t.Add(-offset))
+	t = t.Add(-offset)
+	stamp.Seconds, stamp.Nanos = t.Unix(), int32(nanos)
 	if stamp.CheckValid() != nil {
-		return nil, errNotTime
+		return errNotTime
 	}
-	return stamp, nil
+	return nil
 }
 
 // number returns the value of a string of digits, or -1.

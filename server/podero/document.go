@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -35,34 +36,47 @@ var requiredFields = [...]string{
 	"num_inverters", "num_heat_pumps", "num_electric_vehicles", "num_wallboxes",
 }
 
+// maxShared is the longest document, in bytes, whose texts a User shares instead of having copies of them: a User that
+// is kept keeps the whole document then.
+const maxShared = 4 << 10
+
+// decoder is what decoding a document needs and the next one can use again.
+type decoder struct {
+	json  jsontext.Decoder
+	input bytes.Buffer
+}
+
+// decoders gives decoders. A pool is safe for everybody.
+var decoders = sync.Pool{New: func() any { return new(decoder) }}
+
 // decodeUser maps Podero's document of a user to the message (contract.md, section 2): null and missing
 // become unset, every other value is kept exactly, and a document outside the contract is an
 // UPSTREAM_CONTRACT_VIOLATION that names the field where there is one, never its value.
 func decodeUser(document []byte, drift *Drift) (*userv1.User, error) {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(document))
+	d := decoders.Get().(*decoder)
+	defer decoders.Put(d)
+	d.input = *bytes.NewBuffer(document)
+	dec := &d.json
+	dec.Reset(&d.input)
 	if token, err := dec.ReadToken(); err != nil || token.Kind() != '{' {
 		return nil, violation("", "is not a JSON object")
 	}
-	user := &userv1.User{}
-	var seen int
+	m := mapping{document: string(document), drift: drift, record: &record{}}
 	for dec.PeekKind() == '"' {
-		raw, err := dec.ReadValue()
+		name, err := m.read(dec)
 		if err != nil {
 			return nil, syntaxViolation(err)
 		}
-		name, err := text(raw)
-		if err != nil {
+		if name, err = m.text(name); err != nil {
 			return nil, violation("", err.Error())
 		}
-		value, err := dec.ReadValue()
+		value, err := m.read(dec)
 		if err != nil {
 			return nil, syntaxViolation(err)
 		}
-		bit, err := setField(user, name, value, drift)
-		if err != nil {
+		if err := m.set(name, value); err != nil {
 			return nil, violation(name, err.Error())
 		}
-		seen |= bit
 	}
 	if _, err := dec.ReadToken(); err != nil { // the closing brace
 		return nil, syntaxViolation(err)
@@ -70,90 +84,128 @@ func decodeUser(document []byte, drift *Drift) (*userv1.User, error) {
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return nil, violation("", "goes on after the document")
 	}
-	if seen != hasAll {
+	if m.seen != hasAll {
 		for i, name := range requiredFields {
-			if seen&(1<<i) == 0 {
+			if m.seen&(1<<i) == 0 {
 				return nil, violation(name, "is missing")
 			}
 		}
 	}
-	return user, nil
+	return &m.record.user, nil
 }
 
-// setField sets the field of user that a member of the document stands for. It returns the field's bit
-// if it is a required one.
-func setField(user *userv1.User, name string, value jsontext.Value, drift *Drift) (bit int, err error) {
+// record is a User with all that its optional fields may point to, so that it takes one allocation.
+type record struct {
+	user                userv1.User
+	texts               [8]string
+	onboarded           bool
+	latitude, longitude float64
+	lastLogin, joinedAt timestamppb.Timestamp
+}
+
+// mapping is a document on its way to a record. Values are the text of the document as it is there.
+type mapping struct {
+	document string
+	drift    *Drift
+	record   *record
+	texts    int // how many of the record's are in use
+	seen     int // which required fields there were
+}
+
+// read reads the next value.
+func (m *mapping) read(dec *jsontext.Decoder) (string, error) {
+	value, err := dec.ReadValue()
+	end := int(dec.InputOffset())
+	return m.document[end-len(value) : end], err
+}
+
+// set sets the field that a member of the document stands for. No name comes twice: the decoder refuses that.
+func (m *mapping) set(name, value string) (err error) {
+	user := &m.record.user
 	switch name {
 	case "id":
-		user.Id, err = text(value)
-		return hasID, err
+		user.Id, err = m.text(value)
+		m.seen |= hasID
 	case "organization_id":
-		user.OrganizationId, err = text(value)
-		return hasOrganizationID, err
+		user.OrganizationId, err = m.text(value)
+		m.seen |= hasOrganizationID
 	case "role":
-		user.Role, err = role(value, drift)
-		return hasRole, err
+		user.Role, err = m.role(value)
+		m.seen |= hasRole
 	case "email":
-		user.Email, err = text(value)
-		return hasEmail, err
+		user.Email, err = m.text(value)
+		m.seen |= hasEmail
 	case "num_inverters":
 		user.NumInverters, err = integer(value)
-		return hasNumInverters, err
+		m.seen |= hasNumInverters
 	case "num_heat_pumps":
 		user.NumHeatPumps, err = integer(value)
-		return hasNumHeatPumps, err
+		m.seen |= hasNumHeatPumps
 	case "num_electric_vehicles":
 		user.NumElectricVehicles, err = integer(value)
-		return hasNumElectricVehicles, err
+		m.seen |= hasNumElectricVehicles
 	case "num_wallboxes":
 		user.NumWallboxes, err = integer(value)
-		return hasNumWallboxes, err
+		m.seen |= hasNumWallboxes
 	case "external_user_id":
-		user.ExternalUserId, err = nullable(value, textOrDigits)
+		user.ExternalUserId, err = m.nullableText(value, m.textOrDigits)
 	case "first_name":
-		user.FirstName, err = nullable(value, text)
+		user.FirstName, err = m.nullableText(value, m.text)
 	case "last_name":
-		user.LastName, err = nullable(value, text)
+		user.LastName, err = m.nullableText(value, m.text)
 	case "is_onboarded":
-		user.IsOnboarded, err = nullable(value, boolean)
+		user.IsOnboarded, err = nullable(value, boolean, &m.record.onboarded)
 	case "street_and_number":
-		user.StreetAndNumber, err = nullable(value, text)
+		user.StreetAndNumber, err = m.nullableText(value, m.text)
 	case "street_add_info":
-		user.StreetAddInfo, err = nullable(value, text)
+		user.StreetAddInfo, err = m.nullableText(value, m.text)
 	case "zip_code":
-		user.ZipCode, err = nullable(value, textOrDigits)
+		user.ZipCode, err = m.nullableText(value, m.textOrDigits)
 	case "town":
-		user.Town, err = nullable(value, text)
+		user.Town, err = m.nullableText(value, m.text)
 	case "country":
-		user.Country, err = nullable(value, text)
+		user.Country, err = m.nullableText(value, m.text)
 	case "latitude":
-		user.Latitude, err = nullable(value, double)
+		user.Latitude, err = nullable(value, double, &m.record.latitude)
 	case "longitude":
-		user.Longitude, err = nullable(value, double)
+		user.Longitude, err = nullable(value, double, &m.record.longitude)
 	case "last_login":
-		user.LastLogin, err = nullableTime(value)
+		user.LastLogin, err = m.nullableTime(value, &m.record.lastLogin)
 	case "joined_at":
-		user.JoinedAt, err = nullableTime(value)
+		user.JoinedAt, err = m.nullableTime(value, &m.record.joinedAt)
 	default:
-		drift.note(driftField, name)
+		m.drift.note(driftField, name)
 	}
-	return 0, err
+	return err
 }
 
-func nullable[T any](value jsontext.Value, parse func(jsontext.Value) (T, error)) (*T, error) {
-	if value.Kind() == 'n' {
+const null = "null"
+
+// nullable parses a value to a place in the record, unless it is null.
+func nullable[T any](value string, parse func(string) (T, error), place *T) (_ *T, err error) {
+	if value == null {
 		return nil, nil
 	}
-	v, err := parse(value)
-	return &v, err
+	*place, err = parse(value)
+	return place, err
 }
 
-func text(value jsontext.Value) (string, error) {
-	if value.Kind() != '"' {
+func (m *mapping) nullableText(value string, parse func(string) (string, error)) (*string, error) {
+	if value == null {
+		return nil, nil
+	}
+	place := &m.record.texts[m.texts]
+	m.texts++
+	return nullable(value, parse, place)
+}
+
+func (m *mapping) text(value string) (string, error) {
+	if value[0] != '"' {
 		return "", errors.New("is not a string")
 	}
-	if bytes.IndexByte(value, '\\') < 0 {
-		return string(value[1 : len(value)-1]), nil
+	inside := value[1 : len(value)-1]
+	if strings.IndexByte(inside, '\\') < 0 {
+		return m.own(inside), nil
 	}
 	unquoted, err := jsontext.AppendUnquote(nil, value)
 	if err != nil {
@@ -162,40 +214,51 @@ func text(value jsontext.Value) (string, error) {
 	return string(unquoted), nil
 }
 
-func textOrDigits(value jsontext.Value) (string, error) {
-	if value.Kind() == '0' {
-		return wholeNumber(string(value))
+// own returns a part of the document for a User to keep.
+func (m *mapping) own(part string) string {
+	if len(m.document) > maxShared {
+		return strings.Clone(part)
 	}
-	return text(value)
+	return part
 }
 
-func boolean(value jsontext.Value) (bool, error) {
-	switch value.Kind() {
-	case 't':
+func (m *mapping) textOrDigits(value string) (string, error) {
+	if isNumber(value) {
+		digits, err := wholeNumber(value)
+		return m.own(digits), err
+	}
+	return m.text(value)
+}
+
+func isNumber(value string) bool { return value[0] == '-' || '0' <= value[0] && value[0] <= '9' }
+
+func boolean(value string) (bool, error) {
+	switch value {
+	case "true":
 		return true, nil
-	case 'f':
+	case "false":
 		return false, nil
 	default:
 		return false, errors.New("is neither true nor false")
 	}
 }
 
-func double(value jsontext.Value) (float64, error) {
-	if value.Kind() != '0' {
+func double(value string) (float64, error) {
+	if !isNumber(value) {
 		return 0, errNotNumber
 	}
-	number, err := strconv.ParseFloat(string(value), 64)
+	number, err := strconv.ParseFloat(value, 64)
 	if err != nil {
 		return 0, errors.New("is outside the range of a double")
 	}
 	return number, nil
 }
 
-func integer(value jsontext.Value) (int32, error) {
-	if value.Kind() != '0' {
+func integer(value string) (int32, error) {
+	if !isNumber(value) {
 		return 0, errNotNumber
 	}
-	digits, err := wholeNumber(string(value))
+	digits, err := wholeNumber(value)
 	if err != nil {
 		return 0, err
 	}
@@ -260,8 +323,8 @@ func wholeNumber(number string) (string, error) {
 	return digits, nil
 }
 
-func role(value jsontext.Value, drift *Drift) (userv1.Role, error) {
-	name, err := text(value)
+func (m *mapping) role(value string) (userv1.Role, error) {
+	name, err := m.text(value)
 	if err != nil {
 		return 0, err
 	}
@@ -275,20 +338,20 @@ func role(value jsontext.Value, drift *Drift) (userv1.Role, error) {
 	case "guest":
 		return userv1.Role_ROLE_GUEST, nil
 	default:
-		drift.note(driftRole, name)
+		m.drift.note(driftRole, name)
 		return userv1.Role_ROLE_UNSPECIFIED, nil
 	}
 }
 
-func nullableTime(value jsontext.Value) (*timestamppb.Timestamp, error) {
-	if value.Kind() == 'n' {
+func (m *mapping) nullableTime(value string, place *timestamppb.Timestamp) (*timestamppb.Timestamp, error) {
+	if value == null {
 		return nil, nil
 	}
-	s, err := text(value)
+	text, err := m.text(value)
 	if err != nil {
 		return nil, err
 	}
-	return parseTime(s)
+	return place, parseTime(text, place)
 }
 
 // syntaxViolation describes an error of the JSON decoder by its place alone: its text may quote the
