@@ -1,6 +1,7 @@
 package podero
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -28,9 +29,15 @@ const PathTemplate = "/org/{org_id}/users/by-ext-id/{external_id}"
 
 // Client finds users by asking Podero, with one HTTP exchange each.
 type Client struct {
-	config ClientConfig
-	http2  atomic.Bool // whether Podero speaks HTTP/2
+	config    ClientConfig
+	userAgent []string
+	http2     atomic.Bool // whether Podero speaks HTTP/2
 }
+
+// maxHeaders is how many headers a request to Podero has, at most.
+const maxHeaders = 6
+
+var acceptJSON = []string{"application/json"}
 
 // ClientConfig is what a Client needs.
 type ClientConfig struct {
@@ -48,7 +55,9 @@ type ClientConfig struct {
 var Results = []string{"2xx", "3xx", "4xx", "5xx", "timeout", "network", "caller"}
 
 // NewClient returns a Client.
-func NewClient(config ClientConfig) *Client { return &Client{config: config} }
+func NewClient(config ClientConfig) *Client {
+	return &Client{config: config, userAgent: []string{config.UserAgent}}
+}
 
 // FindUser asks Podero for the user, with the token of the key.
 func (c *Client) FindUser(ctx context.Context, key Key) (*userv1.User, error) {
@@ -61,17 +70,16 @@ func (c *Client) FindUser(ctx context.Context, key Key) (*userv1.User, error) {
 	if err != nil { // only of a base URL that the configuration refuses
 		return nil, fault.New(fault.Internal, errors.New("build the request to Podero"))
 	}
-	request.Header = http.Header{
-		"Authorization": {"Bearer " + key.Token.Reveal()},
-		"Accept":        {"application/json"},
-		"User-Agent":    {c.config.UserAgent},
-	}
+	request.Header = make(http.Header, maxHeaders)
+	request.Header["Authorization"] = []string{"Bearer " + key.Token.Reveal()}
+	request.Header["Accept"] = acceptJSON
+	request.Header["User-Agent"] = c.userAgent
 	if id := requestid.From(ctx); id != "" {
 		request.Header["X-Request-Id"] = []string{id}
 	}
 	tracecontext.ToHTTP(ctx, request.Header)
 	if !c.http2.Load() {
-		request.Body = once{}
+		request.Body, request.TransferEncoding = once{}, identity
 	}
 	response, err := c.config.Transport.RoundTrip(request)
 	if err != nil {
@@ -81,7 +89,7 @@ func (c *Client) FindUser(ctx context.Context, key Key) (*userv1.User, error) {
 	if response.ProtoMajor == 2 {
 		c.http2.Store(true)
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, MaxBody+1))
+	body, err := readBody(response)
 	switch {
 	case fault.IsCorrupt(err):
 		return nil, violation("", "is not what its content encoding says")
@@ -95,13 +103,29 @@ func (c *Client) FindUser(ctx context.Context, key Key) (*userv1.User, error) {
 	return c.user(response, body, key)
 }
 
+// readBody reads an answer's body, up to a byte more than is allowed.
+func readBody(response *http.Response) ([]byte, error) {
+	size := int64(bytes.MinRead) // where the length is unknown
+	if known := response.ContentLength; 0 <= known && known <= MaxBody {
+		size += known // and as much as reading to its end needs
+	}
+	body := bytes.NewBuffer(make([]byte, 0, size))
+	_, err := body.ReadFrom(io.LimitReader(response.Body, MaxBody+1))
+	return body.Bytes(), err
+}
+
 // once is an empty body that can't be read twice. net/http sends a GET again by itself when a connection that
 // it reuses dies, as often as it has connections left, and no retry policy would know; with a body it
 // does not. HTTP/2 needs no such guard: there it sends again only what the server has not looked at.
 type once struct{}
 
-func (once) Read([]byte) (int, error) { return 0, io.EOF }
-func (once) Close() error             { return nil }
+func (once) Read([]byte) (int, error)         { return 0, io.EOF }
+func (once) WriteTo(io.Writer) (int64, error) { return 0, nil }
+func (once) Close() error                     { return nil }
+
+// identity says that the body of a request is sent as it is: net/http then does not try, in a goroutine of its own,
+// whether there is one. A body without content leaves no trace in the request.
+var identity = []string{"identity"}
 
 // url returns the URL of a user. The external ID is one path segment: PathEscape escapes all that could
 // end one, and the two segments that would climb, . and .., are no external IDs.
