@@ -13,20 +13,28 @@ import (
 	"example.com/podero-facade/server/podero"
 )
 
+// maxIdle is how many goroutines wait for a lookup to do, at most.
+const maxIdle = 64
+
 // Share makes one lookup of identical ones that are under way at the same time. Each caller keeps its own
-// deadline and may leave; when the last one has left, the lookup ends.
+// deadline and may leave; when the last one has left, the lookup ends. Lookups run in goroutines of their own,
+// which are kept for the next ones: a new one would grow its stack anew, at a tenth of what a lookup costs.
 type Share struct {
 	next podero.Finder
 
 	mu      sync.Mutex
 	flights map[podero.Key]*flight
-	running sync.WaitGroup
 	shared  atomic.Int64
+
+	running sync.WaitGroup
+	waiting chan *flight // to a goroutine that is idle
+	idle    atomic.Int32
+	closed  chan struct{}
 }
 
 // NewShare returns a Share in front of a Finder.
 func NewShare(next podero.Finder) *Share {
-	return &Share{next: next, flights: map[podero.Key]*flight{}}
+	return &Share{next: next, flights: map[podero.Key]*flight{}, waiting: make(chan *flight), closed: make(chan struct{})}
 }
 
 // flight is a lookup that is under way. It is the context of that lookup, too: its deadline is the
@@ -35,6 +43,7 @@ type flight struct {
 	context.Context
 	cancel context.CancelFunc
 	share  *Share
+	key    podero.Key
 
 	callers  int       // guarded by share.mu
 	deadline time.Time // guarded by share.mu
@@ -58,7 +67,7 @@ func (s *Share) FindUser(ctx context.Context, key podero.Key) (*userv1.User, err
 	case <-f.done:
 		return f.user, f.err
 	case <-ctx.Done():
-		s.leave(f, key)
+		s.leave(f)
 		return nil, fault.Ended(ctx.Err())
 	}
 }
@@ -66,8 +75,11 @@ func (s *Share) FindUser(ctx context.Context, key podero.Key) (*userv1.User, err
 // Shared returns how many lookups so far were answered with another's.
 func (s *Share) Shared() int64 { return s.shared.Load() }
 
-// Close waits for the lookups that no caller waits for any more.
-func (s *Share) Close() { s.running.Wait() }
+// Close waits for the lookups that no caller waits for any more. Call it once, after the last lookup.
+func (s *Share) Close() {
+	close(s.closed)
+	s.running.Wait()
+}
 
 // join returns the flight of a key, which it begins if there is none.
 func (s *Share) join(ctx context.Context, key podero.Key) *flight {
@@ -82,37 +94,58 @@ func (s *Share) join(ctx context.Context, key podero.Key) *flight {
 		}
 		return f
 	}
-	f := &flight{share: s, callers: 1, deadline: deadline, done: make(chan struct{})}
+	f := &flight{share: s, key: key, callers: 1, deadline: deadline, done: make(chan struct{})}
 	f.Context, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.flights[key] = f
-	s.running.Go(func() { f.run(key) })
+	select {
+	case s.waiting <- f:
+	default:
+		s.running.Go(func() { s.run(f) })
+	}
 	return f
 }
 
+// run does the lookup of a flight, and then those of others that come while the goroutine is idle.
+func (s *Share) run(f *flight) {
+	for {
+		f.run()
+		if s.idle.Add(1) > maxIdle {
+			s.idle.Add(-1)
+			return
+		}
+		select {
+		case f = <-s.waiting:
+			s.idle.Add(-1)
+		case <-s.closed:
+			return
+		}
+	}
+}
+
 // leave takes a caller off a flight. The last one ends it, and it takes no other.
-func (s *Share) leave(f *flight, key podero.Key) {
+func (s *Share) leave(f *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.callers--; f.callers == 0 {
-		s.remove(f, key)
+		s.remove(f)
 		f.cancel()
 	}
 }
 
-// remove makes the next lookup of a key begin a flight of its own. The caller holds s.mu.
-func (s *Share) remove(f *flight, key podero.Key) {
-	if s.flights[key] == f {
-		delete(s.flights, key)
+// remove makes the next lookup of a flight's key begin a flight of its own. The caller holds s.mu.
+func (s *Share) remove(f *flight) {
+	if s.flights[f.key] == f {
+		delete(s.flights, f.key)
 	}
 }
 
 // run does the lookup of a flight.
-func (f *flight) run(key podero.Key) {
+func (f *flight) run() {
 	defer f.cancel()
 	defer close(f.done)
 	defer func() {
 		f.share.mu.Lock()
-		f.share.remove(f, key)
+		f.share.remove(f)
 		f.share.mu.Unlock()
 	}()
 	defer func() {
@@ -121,5 +154,5 @@ func (f *flight) run(key podero.Key) {
 			f.user, f.err = nil, fault.New(fault.Internal, fmt.Errorf("panic of type %T\n%s", value, debug.Stack()))
 		}
 	}()
-	f.user, f.err = f.share.next.FindUser(f, key)
+	f.user, f.err = f.share.next.FindUser(f, f.key)
 }

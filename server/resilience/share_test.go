@@ -88,6 +88,29 @@ func TestShareKeepsApartWhatDiffers(t *testing.T) {
 		}
 		close(h.release)
 		calls.Wait()
+		s.Close()
+	})
+}
+
+func TestShareKeepsFewGoroutines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHeld()
+		s := NewShare(h)
+		var calls sync.WaitGroup
+		for i := range 10 * maxIdle {
+			calls.Go(func() { _, _ = s.FindUser(within(t, time.Minute), podero.Key{ExternalID: fmt.Sprint(i)}) })
+		}
+		synctest.Wait()
+		close(h.release)
+		calls.Wait()
+		synctest.Wait()
+		if idle := s.idle.Load(); idle != maxIdle {
+			t.Errorf("%d goroutines wait for lookups, want %d", idle, maxIdle)
+		}
+		if user, err := s.FindUser(within(t, time.Minute), podero.Key{}); user != found || s.idle.Load() < maxIdle-1 {
+			t.Errorf("%v, with %d idle", err, s.idle.Load())
+		}
+		s.Close()
 	})
 }
 
@@ -107,7 +130,7 @@ func TestShareEndsWithItsLastCaller(t *testing.T) {
 			})
 		}
 		calls.Wait()
-		s.Close()
+		synctest.Wait()
 		if len(h.begun) != 1 || h.ended != 1 || time.Since(begun) != 3*time.Second {
 			t.Errorf("%d lookups, %d ended after %v", len(h.begun), h.ended, time.Since(begun))
 		}
@@ -115,6 +138,7 @@ func TestShareEndsWithItsLastCaller(t *testing.T) {
 		if user, err := s.FindUser(within(t, time.Second), podero.Key{}); user != found {
 			t.Errorf("the next lookup: %v", err)
 		}
+		s.Close()
 	})
 }
 
@@ -135,6 +159,7 @@ func TestASharedLookupHasTheTimeOfItsMostPatientCaller(t *testing.T) {
 		synctest.Wait()
 		calls.Go(func() { _, _ = s.FindUser(patient, podero.Key{}) })
 		calls.Wait()
+		s.Close()
 		if fmt.Sprint(seen) != "[5s 59s]" {
 			t.Errorf("time left %v", seen)
 		}
