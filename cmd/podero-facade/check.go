@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 
 	"example.com/podero-facade/server"
 	"example.com/podero-facade/server/check"
+	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/secret"
 )
 
@@ -20,12 +20,10 @@ type checkCommand struct {
 	Output string `enum:"text,json" default:"text" help:"How to print what was seen: text, a line for each step, or json, an array of them."`
 }
 
-var uuid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
-
 // Run tries everything that serve needs, and prints what it saw. It fails if a step did.
 func (c *checkCommand) Run(ctx context.Context, std streams) error {
 	orgID := strings.ToLower(c.OrgID)
-	if !uuid.MatchString(orgID) {
+	if !podero.IsUUID(orgID) {
 		return &usageError{fmt.Errorf("--org-id (%s): is not a UUID; give one like 016b78a7-0c7c-4241-a277-015c3ad3cb90",
 			server.Variable("org-id"))}
 	}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/requestid"
 )
 
@@ -43,7 +44,7 @@ func (g *Guard) Intercept(
 		method:    info.FullMethod,
 		outcome:   fault.Internal.Reason(), // what a panic in the handler will become
 	}
-	if isUUID(wish.organization) { // anything else may be anything, a person's data too
+	if podero.IsUUID(wish.organization) { // anything else may be anything, a person's data too
 		line.organization = wish.organization
 	}
 	defer func() { g.config.Audit.write(ctx, line) }()
@@ -96,7 +97,7 @@ func (g *Guard) admit(ctx context.Context, wish wish) (Caller, error) {
 // denial says to the log who was denied what.
 func denial(caller Caller, wish wish) error {
 	what := "organization " + wish.organization
-	if !isUUID(wish.organization) {
+	if !podero.IsUUID(wish.organization) {
 		what = "an organization without a well-formed ID"
 	}
 	if wish.includeDeleted {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"example.com/podero-facade/server/podero"
 )
 
 // anyName stands in a policy for any name of its kind.
@@ -101,7 +103,7 @@ func (p *Policy) add(entry *policyEntry) error {
 	organizations := map[string]bool{}
 	for _, organization := range entry.Organizations {
 		id := strings.ToLower(organization)
-		if id != anyName && !isUUID(id) {
+		if id != anyName && !podero.IsUUID(id) {
 			return fmt.Errorf(`the organization %q is neither a UUID like 016b78a7-0c7c-4241-a277-015c3ad3cb90 nor "*"`, organization)
 		}
 		organizations[id] = true
@@ -124,24 +126,4 @@ func allows(grants map[string]grant, name, orgID string, includeDeleted bool) bo
 
 func (g grant) allows(orgID string, includeDeleted bool) bool {
 	return (g.includeDeleted || !includeDeleted) && (g.organizations[orgID] || g.organizations[anyName])
-}
-
-// isUUID reports whether s is a UUID in the 8-4-4-4-12 form and in lower case.
-func isUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i := range len(s) {
-		switch c := s[i]; i {
-		case 8, 13, 18, 23:
-			if c != '-' {
-				return false
-			}
-		default:
-			if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-				return false
-			}
-		}
-	}
-	return true
 }

@@ -24,3 +24,23 @@ type Key struct {
 	// empty otherwise until an Authorizer sets it.
 	Token secret.Text
 }
+
+// IsUUID reports whether s is a UUID in the 8-4-4-4-12 form and in lower case, as an organization's ID is in a Key.
+func IsUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; i {
+		case 8, 13, 18, 23:
+			if c != '-' {
+				return false
+			}
+		default:
+			if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+				return false
+			}
+		}
+	}
+	return true
+}
