@@ -21,15 +21,15 @@ func parseTime(s string, stamp *timestamppb.Timestamp) error {
 	hour, minute, second := number(s[11:13]), number(s[14:16]), number(s[17:19])
 	nanos, rest := fraction(s[seconds:])
 	offset := zone(rest)
-	if min(year, month, day, hour, minute, second, nanos) < 0 || hour > 23 || minute > 59 || second > 59 || offset == badZone {
+	if min(year, month, day, hour, minute, second) < 0 || nanos < 0 || hour > 23 || minute > 59 || second > 59 || offset == badZone {
 		return errNotTime
 	}
-	t := time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC)
+	t := time.Date(year, time.Month(month), day, hour, minute, second, int(nanos), time.UTC)
 	if int(t.Month()) != month || t.Day() != day { // there is no such day: Date went on to the next month
 		return errNotTime
 	}
 	t = t.Add(-offset)
-	stamp.Seconds, stamp.Nanos = t.Unix(), int32(nanos)
+	stamp.Seconds, stamp.Nanos = t.Unix(), nanos
 	if stamp.CheckValid() != nil {
 		return errNotTime
 	}
@@ -50,20 +50,21 @@ func number(s string) int {
 
 // fraction returns the nanoseconds of a fraction at the beginning of s, -1 if it is malformed, and what
 // follows it.
-func fraction(s string) (nanos int, rest string) {
+func fraction(s string) (nanos int32, rest string) {
 	if s == "" || s[0] != '.' {
 		return 0, s
 	}
 	end := 1
-	for end < len(s) && '0' <= s[end] && s[end] <= '9' {
-		end++
+	for ; end < len(s) && '0' <= s[end] && s[end] <= '9'; end++ {
+		if end > 9 {
+			return -1, s
+		}
+		nanos = 10*nanos + int32(s[end]-'0')
 	}
-	digits := end - 1
-	if digits == 0 || digits > 9 {
+	if end == 1 {
 		return -1, s
 	}
-	nanos = number(s[1:end])
-	for range 9 - digits {
+	for range 10 - end {
 		nanos *= 10
 	}
 	return nanos, s[end:]
