@@ -34,6 +34,12 @@ const (
 	writeTimeout    = 10 * time.Second // beyond the time of a lookup
 	idleTimeout     = 2 * time.Minute
 
+	// Goroutines that are kept for calls over gRPC; others come and go. A kept one need not grow its stack anew.
+	streamWorkers = 64
+
+	// A connection keeps its read buffer while it is idle, and a call fits into a small one.
+	readBuffer = 8 << 10
+
 	// gRPC connections end after a while, so that callers find new replicas.
 	maxConnectionIdle  = 15 * time.Minute
 	maxConnectionAge   = 30 * time.Minute
@@ -70,6 +76,9 @@ func newGRPCServer(
 	options []grpc.ServerOption, service userv1.UserServiceServer, health *health.Server,
 ) *grpc.Server {
 	server := grpc.NewServer(append(options,
+		grpc.NumStreamWorkers(streamWorkers),
+		grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(readBuffer),
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxConcurrentStreams(maxStreams),
