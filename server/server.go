@@ -65,11 +65,7 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	service, err := users.New(users.Config{
-		Finder:      finder,
-		Timeout:     config.UpstreamTimeout,
-		Passthrough: config.UpstreamAuth == AuthPassthrough,
-	})
+	service, err := users.New(users.Config{Finder: finder, Passthrough: config.UpstreamAuth == AuthPassthrough})
 	if err != nil {
 		return nil, err
 	}
@@ -119,15 +115,11 @@ func (s *Server) newFinder(observed *telemetry.Telemetry) (podero.Finder, error)
 	share := resilience.NewShare(finder)
 	watchSharing(metrics, share)
 	s.closers = append(s.closers, share.Close)
+	finder = resilience.NewTimeout(config.UpstreamTimeout, share)
 	if config.CacheTTL == 0 {
-		return share, nil
+		return finder, nil
 	}
-	reuse, err := cache.New(cache.Config{
-		Next:         share,
-		TTL:          config.CacheTTL,
-		StaleIfError: config.CacheStaleIfError,
-		Timeout:      config.UpstreamTimeout,
-	})
+	reuse, err := cache.New(cache.Config{Next: finder, TTL: config.CacheTTL, StaleIfError: config.CacheStaleIfError})
 	if err != nil {
 		return nil, err
 	}

@@ -48,10 +48,9 @@ type Cache struct {
 
 // Config is what a Cache needs.
 type Config struct {
-	Next         podero.Finder
+	Next         podero.Finder // which bounds the time of a lookup
 	TTL          time.Duration // how long an answer may be reused
 	StaleIfError time.Duration // how much longer if Podero is unavailable or too slow
-	Timeout      time.Duration // of a renewal
 }
 
 // entry is an answer of Podero's: a user, or that there is none.
@@ -175,9 +174,7 @@ func (c *Cache) renew(ctx context.Context, key podero.Key, e *entry) {
 		return
 	}
 	c.renewal.Go(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.config.Timeout)
-		defer cancel()
-		if _, err := c.ask(ctx, key); err != nil {
+		if _, err := c.ask(context.WithoutCancel(ctx), key); err != nil {
 			e.renewing.Store(false) // the next call may try
 		}
 	})

@@ -40,7 +40,7 @@ func (u *upstream) FindUser(ctx context.Context, _ podero.Key) (*userv1.User, er
 
 func newCache(t *testing.T, u *upstream, ttl, stale time.Duration) *Cache {
 	t.Helper()
-	c, err := New(Config{Next: u, TTL: ttl, StaleIfError: stale, Timeout: 10 * time.Second})
+	c, err := New(Config{Next: u, TTL: ttl, StaleIfError: stale})
 	if err != nil {
 		t.Fatal(err)
 	}

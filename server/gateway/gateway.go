@@ -66,14 +66,21 @@ func (h *Handler) AddService(desc *grpc.ServiceDesc, service any, register Regis
 	return nil
 }
 
+// Headers of every answer.
+var (
+	noStore = []string{"no-store"}
+	noSniff = []string{"nosniff"}
+	noPage  = []string{"default-src 'none'; frame-ancestors 'none'"}
+)
+
 // ServeHTTP answers a REST call.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := requestid.Accept(r.Header.Get(requestid.Header))
 	header := w.Header()
 	header["X-Request-Id"] = []string{id}
-	header["Cache-Control"] = []string{"no-store"}
-	header["X-Content-Type-Options"] = []string{"nosniff"}
-	header["Content-Security-Policy"] = []string{"default-src 'none'; frame-ancestors 'none'"} // no answer is a page
+	header["Cache-Control"] = noStore
+	header["X-Content-Type-Options"] = noSniff
+	header["Content-Security-Policy"] = noPage
 	ctx := tracecontext.FromHTTP(requestid.With(r.Context(), id), r.Header)
 	if r.TLS != nil {
 		// As with a call over gRPC. It can't be forged, as no metadata becomes a peer.
@@ -87,9 +94,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	request := r.WithContext(ctx)
-	target := *r.URL
-	target.RawQuery = query
-	request.URL = &target
+	if query != r.URL.RawQuery {
+		target := *r.URL
+		target.RawQuery = query
+		request.URL = &target
+	}
 	if r.Method == http.MethodHead {
 		request.Method = http.MethodGet // net/http leaves out the body by the method that it received
 	}

@@ -146,7 +146,6 @@ func lookups(t testing.TB) (*recorded, *users.Service) {
 			Drift: podero.NewDrift(slog.New(slog.DiscardHandler), func(string, string) {}),
 			Count: func(string) {},
 		}),
-		Timeout: time.Minute,
 	})
 	if err != nil {
 		t.Fatal(err)

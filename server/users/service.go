@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"buf.build/go/protovalidate"
@@ -25,7 +24,6 @@ type Service struct {
 	userv1.UnimplementedUserServiceServer
 
 	finder      podero.Finder
-	timeout     time.Duration
 	passthrough bool
 	rules       protovalidate.Validator
 }
@@ -33,8 +31,7 @@ type Service struct {
 // Config is what a Service needs.
 type Config struct {
 	Finder      podero.Finder
-	Timeout     time.Duration // of a whole lookup; a caller's shorter deadline wins
-	Passthrough bool          // whether each call's own bearer token goes to Podero
+	Passthrough bool // whether each call's own bearer token goes to Podero
 }
 
 // New returns a Service. It fails if the rules in the schema can't be compiled.
@@ -48,7 +45,6 @@ func New(config Config) (*Service, error) {
 	}
 	return &Service{
 		finder:      config.Finder,
-		timeout:     config.Timeout,
 		passthrough: config.Passthrough,
 		rules:       rules,
 	}, nil
@@ -78,8 +74,6 @@ func (s *Service) GetUserByExternalId(
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
 	user, err := s.finder.FindUser(ctx, key)
 	if err != nil {
 		return nil, err

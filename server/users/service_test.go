@@ -43,7 +43,7 @@ func TestAPlainRequestObeysTheRules(t *testing.T) {
 
 // BenchmarkRules is what the rules of a request cost a lookup.
 func BenchmarkRules(b *testing.B) {
-	service, err := New(Config{Finder: none{}, Timeout: 1})
+	service, err := New(Config{Finder: none{}})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,0 +1,26 @@
+package resilience
+
+import (
+	"context"
+	"time"
+
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server/podero"
+)
+
+// Timeout gives a lookup as much time as is left to its caller, and no more than its own. It stands behind the cache,
+// as what is in there takes no time.
+type Timeout struct {
+	next    podero.Finder
+	timeout time.Duration
+}
+
+// NewTimeout returns a Timeout in front of a Finder.
+func NewTimeout(timeout time.Duration, next podero.Finder) *Timeout { return &Timeout{next, timeout} }
+
+// FindUser finds the user in time.
+func (t *Timeout) FindUser(ctx context.Context, key podero.Key) (*userv1.User, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
+	return t.next.FindUser(ctx, key)
+}
