@@ -77,7 +77,6 @@ func newGRPCServer(
 ) *grpc.Server {
 	server := grpc.NewServer(append(options,
 		grpc.NumStreamWorkers(streamWorkers),
-		grpc.SharedWriteBuffer(true),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
