@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/reflection"
 
 	gatewayv1 "example.com/podero-facade/gen/gateway/podero/user/v1"
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
@@ -97,7 +96,7 @@ func newGRPCServer(
 	userv1.RegisterUserServiceServer(server, service)
 	health.SetServingStatus(userv1.UserService_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
 	healthpb.RegisterHealthServer(server, health)
-	reflection.Register(server)
+	registerReflection(server)
 	return server
 }
 

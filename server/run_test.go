@@ -10,6 +10,10 @@ import (
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
 	"example.com/podero-facade/server"
@@ -49,25 +53,62 @@ func TestProfilesAreForLoopbackAlone(t *testing.T) {
 	}
 }
 
-func TestReflectionKnowsTheService(t *testing.T) {
+// TestReflectionDocumentsTheAPI asks as clients do: for the services, then for the files that a name and all that it
+// refers to are in.
+func TestReflectionDocumentsTheAPI(t *testing.T) {
 	s := start(t, newUpstream(t, nil, nil), nil)
 	stream, err := reflectionpb.NewServerReflectionClient(s.conn).ServerReflectionInfo(t.Context(), grpc.WaitForReady(true))
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = stream.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})
-	if err != nil {
-		t.Fatal(err)
+	ask := func(request *reflectionpb.ServerReflectionRequest) *reflectionpb.ServerReflectionResponse {
+		t.Helper()
+		if err := stream.Send(request); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
 	}
-	answer, err := stream.Recv()
-	if err != nil {
-		t.Fatal(err)
+	services := ask(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})
+	for _, service := range services.GetListServicesResponse().GetService() {
+		answer := ask(&reflectionpb.ServerReflectionRequest{
+			MessageRequest: &reflectionpb.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: service.GetName()},
+		})
+		var set descriptorpb.FileDescriptorSet
+		for _, file := range answer.GetFileDescriptorResponse().GetFileDescriptorProto() {
+			var descriptor descriptorpb.FileDescriptorProto
+			if err := proto.Unmarshal(file, &descriptor); err != nil {
+				t.Fatal(err)
+			}
+			set.File = append(set.File, &descriptor)
+		}
+		files, err := protodesc.NewFiles(&set)
+		if err != nil {
+			t.Errorf("%s: %v", service.GetName(), err)
+			continue
+		}
+		if !strings.HasPrefix(service.GetName(), "podero.") {
+			continue
+		}
+		for _, name := range []protoreflect.FullName{"UserService.GetUserByExternalId", "GetUserByExternalIdRequest.external_id", "User.zip_code"} {
+			descriptor, err := files.FindDescriptorByName("podero.user.v1." + name)
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			if descriptor.ParentFile().SourceLocations().ByDescriptor(descriptor).LeadingComments == "" {
+				t.Errorf("%s has no comment", name)
+			}
+		}
 	}
 	if err := stream.CloseSend(); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(answer.String(), "podero.user.v1.UserService") {
-		t.Errorf("services %v", answer)
+	if !strings.Contains(services.String(), "podero.user.v1.UserService") {
+		t.Errorf("services %v", services)
 	}
 }
 
