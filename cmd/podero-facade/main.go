@@ -40,6 +40,11 @@ type commands struct {
 type streams struct{ out, err io.Writer }
 
 func main() {
+	// net/http quotes to package log what an upstream sent at the wrong time, which may be a person's
+	// data. What an operator needs of either is in the service's own log. A process may set the logger of
+	// grpc only before it first uses grpc, so this is no part of run.
+	log.SetOutput(io.Discard)
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // so that a second signal ends the program at once
 	os.Exit(run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr}))
@@ -47,10 +52,6 @@ func main() {
 
 // run runs the command that args name, until ctx ends, and returns the exit status.
 func run(ctx context.Context, args []string, std streams) int {
-	// net/http quotes to package log what an upstream sent at the wrong time, which may be a person's
-	// data. What an operator needs of either is in the service's own log.
-	log.SetOutput(io.Discard)
-	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	exit := -1
 	parser, err := kong.New(&commands{},
 		kong.Name("podero-facade"),
