@@ -1,14 +1,12 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
-	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -16,8 +14,6 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
-	gatewayv1 "example.com/podero-facade/gen/gateway/podero/user/v1"
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
 	"example.com/podero-facade/server/gateway"
 	"example.com/podero-facade/server/telemetry"
 )
@@ -50,7 +46,7 @@ const (
 
 // listen builds the servers and opens their listeners.
 func (s *Server) listen(
-	intercept grpc.UnaryServerInterceptor, service userv1.UserServiceServer, rest http.Handler, metrics *telemetry.Metrics,
+	intercept grpc.UnaryServerInterceptor, services []service, rest http.Handler, metrics *telemetry.Metrics,
 ) error {
 	options := []grpc.ServerOption{grpc.UnaryInterceptor(intercept)}
 	if len(s.config.CORSAllowedOrigin) > 0 {
@@ -67,13 +63,11 @@ func (s *Server) listen(
 		options = append(options, grpc.Creds(loggedHandshakes{credentials.NewTLS(identity.serverConfig("h2")), s.log}))
 		s.rest.TLSConfig = identity.serverConfig("h2", "http/1.1")
 	}
-	s.grpc = newGRPCServer(options, service, s.health)
+	s.grpc = newGRPCServer(options, services, s.health)
 	return s.open()
 }
 
-func newGRPCServer(
-	options []grpc.ServerOption, service userv1.UserServiceServer, health *health.Server,
-) *grpc.Server {
+func newGRPCServer(options []grpc.ServerOption, services []service, health *health.Server) *grpc.Server {
 	server := grpc.NewServer(append(options,
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ReadBufferSize(readBuffer),
@@ -93,8 +87,10 @@ func newGRPCServer(
 			PermitWithoutStream: true,
 		}),
 	)...)
-	userv1.RegisterUserServiceServer(server, service)
-	health.SetServingStatus(userv1.UserService_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
+	for _, service := range services {
+		server.RegisterService(service.desc, service.handler)
+		health.SetServingStatus(service.desc.ServiceName, healthpb.HealthCheckResponse_SERVING)
+	}
 	healthpb.RegisterHealthServer(server, health)
 	registerReflection(server)
 	return server
@@ -106,10 +102,6 @@ func (s *Server) serveREST() error {
 		return s.rest.ServeTLS(s.restListener, "", "")
 	}
 	return s.rest.Serve(s.restListener)
-}
-
-func registerUserService(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
-	return gatewayv1.RegisterUserServiceHandlerClient(ctx, mux, userv1.NewUserServiceClient(conn))
 }
 
 // newHTTPServer returns a server whose answers take some time at most.

@@ -16,7 +16,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
 	"example.com/podero-facade/server/cache"
 	"example.com/podero-facade/server/caller"
 	"example.com/podero-facade/server/gateway"
@@ -25,7 +24,6 @@ import (
 	"example.com/podero-facade/server/resilience"
 	"example.com/podero-facade/server/telemetry"
 	"example.com/podero-facade/server/token"
-	"example.com/podero-facade/server/users"
 )
 
 // Server is the service with its listeners open. Create it with New, then Run it.
@@ -65,7 +63,7 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	service, err := users.New(users.Config{Finder: finder, Passthrough: config.UpstreamAuth == AuthPassthrough})
+	services, err := config.services(finder)
 	if err != nil {
 		return nil, err
 	}
@@ -81,10 +79,12 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 		intercept = interceptor.Chain(intercept, guard.Intercept)
 	}
 	rest := gateway.New(intercept, log, metrics)
-	if err := rest.AddService(&userv1.UserService_ServiceDesc, service, registerUserService); err != nil {
-		return nil, err
+	for _, service := range services {
+		if err := rest.AddService(service.desc, service.handler, service.route); err != nil {
+			return nil, err
+		}
 	}
-	return s, s.listen(intercept, service, rest, metrics)
+	return s, s.listen(intercept, services, rest, metrics)
 }
 
 // newFinder builds the way of a lookup, from the upstream to the caller.

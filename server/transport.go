@@ -8,13 +8,12 @@ import (
 	"net/url"
 	"time"
 
-	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/telemetry"
 )
 
-// lookups is where users are looked up, as metrics and traces may know it.
+// lookups is where documents are looked up, as metrics and traces may know it.
 func (u *Upstream) lookups() telemetry.Place {
-	return telemetry.Place{Method: http.MethodGet, BaseURL: u.UpstreamURL, Template: podero.PathTemplate}
+	return telemetry.Place{Method: http.MethodGet, BaseURL: u.UpstreamURL}
 }
 
 // tokenRequests is where access tokens are asked for. Its path is the operator's, and no person's.

@@ -16,7 +16,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/podero"
 )
@@ -29,9 +28,9 @@ const (
 
 const (
 	maxBytes     = 64 << 20        // of all entries, about
-	notFoundTime = 5 * time.Second // a user may be created at any time
+	notFoundTime = 5 * time.Second // what is missing may be created at any time
 
-	// A call that may be answered with a stale user keeps a tenth of its time, and no more than
+	// A call that may be answered with a stale document keeps a tenth of its time, and no more than
 	// maxReserve, to do so.
 	maxReserve = 50 * time.Millisecond
 )
@@ -53,9 +52,9 @@ type Config struct {
 	StaleIfError time.Duration // how much longer if Podero is unavailable or too slow
 }
 
-// entry is an answer of Podero's: a user, or that there is none.
+// entry is an answer of Podero's: a document, or that there is none.
 type entry struct {
-	user     *userv1.User
+	message  proto.Message // nil if there is none
 	notFound error
 	asked    time.Time // by the monotonic clock
 	fresh    time.Duration
@@ -81,7 +80,7 @@ func New(config Config) (*Cache, error) {
 // Hits returns how many lookups so far were answered with what is in the cache.
 func (c *Cache) Hits() int64 { return c.hits.Load() }
 
-// Stale returns how many lookups so far were answered with a stale user, for want of a better answer.
+// Stale returns how many lookups so far were answered with a stale document, for want of a better answer.
 func (c *Cache) Stale() int64 { return c.stale.Load() }
 
 // Misses returns how many lookups so far had to be asked.
@@ -90,7 +89,7 @@ func (c *Cache) Misses() int64 { return c.misses.Load() }
 // weigh returns about how many bytes an entry holds.
 func weigh(key podero.Key, e *entry) uint32 {
 	const overhead = 512 // of structures and pointers
-	bytes := overhead + len(key.OrgID) + len(key.ExternalID) + proto.Size(e.user)
+	bytes := overhead + len(key.OrgID) + len(key.Path) + proto.Size(e.message)
 	if bytes < 0 || bytes > math.MaxUint32 { // no document is that large
 		return math.MaxUint32
 	}
@@ -103,8 +102,8 @@ func (c *Cache) Close() {
 	c.entries.StopAllGoroutines()
 }
 
-// FindUser finds the user in the cache, or behind it.
-func (c *Cache) FindUser(ctx context.Context, key podero.Key) (*userv1.User, error) {
+// Find finds the document in the cache, or behind it.
+func (c *Cache) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
 	e, ok := c.entries.GetIfPresent(key)
 	if !ok {
 		c.misses.Add(1)
@@ -117,31 +116,31 @@ func (c *Cache) FindUser(ctx context.Context, key podero.Key) (*userv1.User, err
 		}
 		c.hits.Add(1)
 		tell(ctx, "hit", age)
-		return e.user, e.notFound
+		return e.message, e.notFound
 	}
 	c.misses.Add(1)
-	if e.user == nil {
+	if e.message == nil {
 		return c.ask(ctx, key)
 	}
 	return c.askOrStale(ctx, key, e)
 }
 
-// ask finds the user behind the cache and keeps the answer.
-func (c *Cache) ask(ctx context.Context, key podero.Key) (*userv1.User, error) {
+// ask finds the document behind the cache and keeps the answer.
+func (c *Cache) ask(ctx context.Context, key podero.Key) (proto.Message, error) {
 	asked := time.Now()
-	user, err := c.config.Next.FindUser(ctx, key)
+	message, err := c.config.Next.Find(ctx, key)
 	switch {
 	case err == nil:
-		c.entries.Set(key, &entry{user: user, asked: asked, fresh: c.config.TTL, kept: c.config.TTL + c.config.StaleIfError})
-	case fault.Is(err, fault.UserNotFound):
+		c.entries.Set(key, &entry{message: message, asked: asked, fresh: c.config.TTL, kept: c.config.TTL + c.config.StaleIfError})
+	case fault.Is(err, key.Resource.Missing):
 		fresh := min(c.config.TTL, notFoundTime)
 		c.entries.Set(key, &entry{notFound: err, asked: asked, fresh: fresh, kept: fresh})
 	}
-	return user, err
+	return message, err
 }
 
-// askOrStale finds the user behind the cache. If that fails for a while, the user in the cache will do.
-func (c *Cache) askOrStale(ctx context.Context, key podero.Key, e *entry) (*userv1.User, error) {
+// askOrStale finds the document behind the cache. If that fails for a while, the one in the cache will do.
+func (c *Cache) askOrStale(ctx context.Context, key podero.Key, e *entry) (proto.Message, error) {
 	hurried := ctx
 	if deadline, ok := ctx.Deadline(); ok {
 		reserve := min(time.Until(deadline)/10, maxReserve)
@@ -149,14 +148,14 @@ func (c *Cache) askOrStale(ctx context.Context, key podero.Key, e *entry) (*user
 		hurried, cancel = context.WithDeadline(ctx, deadline.Add(-reserve))
 		defer cancel()
 	}
-	user, err := c.ask(hurried, key)
+	message, err := c.ask(hurried, key)
 	age := time.Since(e.asked)
 	if !passes(err) || age >= e.kept || ctx.Err() != nil {
-		return user, err
+		return message, err
 	}
 	c.stale.Add(1)
 	tell(ctx, "stale", age)
-	return e.user, nil
+	return e.message, nil
 }
 
 // passes reports whether a failure is one of the moment: UNAVAILABLE, or Podero's slowness.

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
 	"example.com/podero-facade/server/fault"
@@ -24,7 +25,7 @@ type upstream struct {
 	takes time.Duration
 }
 
-func (u *upstream) FindUser(ctx context.Context, _ podero.Key) (*userv1.User, error) {
+func (u *upstream) Find(ctx context.Context, _ podero.Key) (proto.Message, error) {
 	u.asked++
 	number := u.asked
 	select {
@@ -65,7 +66,8 @@ func lookup(t *testing.T, c *Cache, key podero.Key, patience time.Duration) stri
 	sent := &stream{}
 	ctx, cancel := context.WithTimeout(grpc.NewContextWithServerTransportStream(t.Context(), sent), patience)
 	defer cancel()
-	user, err := c.FindUser(ctx, key)
+	found, err := c.Find(ctx, key)
+	user, _ := found.(*userv1.User)
 	what := user.GetId()
 	if err != nil {
 		what = fault.From(err).Kind.Reason()
@@ -81,7 +83,7 @@ func expect(t *testing.T, got, want string) {
 }
 
 var (
-	key     = podero.Key{OrgID: "o", ExternalID: "x"}
+	key     = podero.Key{Resource: podero.User, OrgID: "o", Path: "x"}
 	down    = fault.New(fault.UpstreamUnavailable, nil)
 	missing = fault.New(fault.UserNotFound, nil)
 )
@@ -214,9 +216,10 @@ func TestNothingIsSharedAcrossKeys(t *testing.T) {
 		u := &upstream{}
 		c := newCache(t, u, time.Minute, 0)
 		for i, key := range []podero.Key{
-			{OrgID: "a", ExternalID: "x"}, {OrgID: "b", ExternalID: "x"}, {OrgID: "a", ExternalID: "y"},
-			{OrgID: "a", ExternalID: "x", IncludeDeleted: true}, {OrgID: "a", ExternalID: "x", Token: secret.New("t")},
+			{OrgID: "a", Path: "x"}, {OrgID: "b", Path: "x"}, {OrgID: "a", Path: "y"},
+			{OrgID: "a", Path: "x?include_deleted=true"}, {OrgID: "a", Path: "x", Token: secret.New("t")},
 		} {
+			key.Resource = podero.User
 			expect(t, lookup(t, c, key, time.Second), fmt.Sprint(i+1))
 		}
 	})
@@ -227,7 +230,7 @@ func TestTheCacheIsBounded(t *testing.T) {
 	c := newCache(t, u, time.Hour, 0)
 	large := strings.Repeat("x", 1000)
 	for i := range 200_000 {
-		_, _ = c.FindUser(t.Context(), podero.Key{OrgID: large, ExternalID: fmt.Sprint(i)})
+		_, _ = c.Find(t.Context(), podero.Key{Resource: podero.User, OrgID: large, Path: fmt.Sprint(i)})
 	}
 	c.entries.CleanUp()
 	if weight := c.entries.WeightedSize(); weight > maxBytes {

@@ -52,7 +52,9 @@ func (r *runner) exchange(ctx context.Context, transport *http.Transport, orgID 
 	case !ok:
 		r.skip("there is no token", "lookup")
 	default:
-		r.checkLookup(ctx, transport, podero.Key{OrgID: orgID, ExternalID: "podero-facade-check-" + rand.Text(), Token: token})
+		key := podero.UserByExternalID(orgID, "podero-facade-check-"+rand.Text(), false)
+		key.Token = token
+		r.checkLookup(ctx, transport, key)
 	}
 }
 
@@ -137,7 +139,7 @@ func (w *witness) scope() string {
 // checkLookup looks up a user that can't exist.
 func (r *runner) checkLookup(ctx context.Context, transport http.RoundTripper, key podero.Key) {
 	const name = "lookup"
-	_, err := r.config.NewClient(transport).FindUser(ctx, key)
+	_, err := r.config.NewClient(transport).Find(ctx, key)
 	if err == nil {
 		r.pass(name, "a user was found in %s", key.OrgID)
 		return

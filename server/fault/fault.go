@@ -147,7 +147,8 @@ type Error struct {
 	HTTPStatus int           // what the upstream or the token endpoint answered; 0 if nothing
 	Violations []Violation   // of a bad request
 	RetryAfter time.Duration // when to try again; 0 for no advice
-	OrgID      string        // of a USER_NOT_FOUND
+	Missing    string        // what was not found: the full name of a message, "" for nothing
+	OrgID      string        // where it was not found
 	Cause      error         // for the log
 
 	// Transient says that another attempt may succeed (contract.md, section 6), but not sooner than in
@@ -225,9 +226,9 @@ func (e *Error) Status(requestID string) *status.Status {
 	if row.code == codes.InvalidArgument {
 		details = append(details, badRequest(e.Violations))
 	}
-	if e.Kind == UserNotFound {
+	if e.Missing != "" {
 		details = append(details, &errdetails.ResourceInfo{
-			ResourceType: "podero.user.v1.User",
+			ResourceType: e.Missing,
 			ResourceName: "organizations/" + e.OrgID,
 		})
 	}

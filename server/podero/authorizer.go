@@ -3,7 +3,8 @@ package podero
 import (
 	"context"
 
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"google.golang.org/protobuf/proto"
+
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/secret"
 )
@@ -31,24 +32,24 @@ type Authorizer struct {
 // NewAuthorizer returns an Authorizer in front of a Finder.
 func NewAuthorizer(tokens Tokens, next Finder) *Authorizer { return &Authorizer{tokens, next} }
 
-// FindUser finds the user with an access token.
-func (a *Authorizer) FindUser(ctx context.Context, key Key) (*userv1.User, error) {
-	token, user, err := a.find(ctx, key)
+// Find finds the document with an access token.
+func (a *Authorizer) Find(ctx context.Context, key Key) (proto.Message, error) {
+	token, message, err := a.find(ctx, key)
 	if fault.Is(err, fault.UpstreamUnauthenticated) && a.tokens.Refused(token) {
-		_, user, err = a.find(ctx, key)
+		_, message, err = a.find(ctx, key)
 	}
-	return user, err
+	return message, err
 }
 
-func (a *Authorizer) find(ctx context.Context, key Key) (secret.Text, *userv1.User, error) {
+func (a *Authorizer) find(ctx context.Context, key Key) (secret.Text, proto.Message, error) {
 	token, err := a.tokens.Token(ctx)
 	if err != nil {
 		return token, nil, err
 	}
 	key.Token = token
-	user, err := a.next.FindUser(ctx, key)
-	if err == nil || fault.Is(err, fault.UserNotFound) {
+	message, err := a.next.Find(ctx, key)
+	if err == nil || fault.Is(err, key.Resource.Missing) {
 		a.tokens.Accepted(token)
 	}
-	return token, user, err
+	return token, message, err
 }

@@ -10,12 +10,11 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"google.golang.org/protobuf/proto"
+
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/requestid"
 	"example.com/podero-facade/server/tracecontext"
@@ -24,10 +23,7 @@ import (
 // MaxBody is how much of an answer is read, in bytes. No document of Podero's comes near it.
 const MaxBody = 1 << 20
 
-// PathTemplate is the path of a user below the base URL, with the names of what stands in it.
-const PathTemplate = "/org/{org_id}/users/by-ext-id/{external_id}"
-
-// Client finds users by asking Podero, with one HTTP exchange each.
+// Client finds documents by asking Podero, with one HTTP exchange each.
 type Client struct {
 	config    ClientConfig
 	userAgent []string
@@ -59,17 +55,18 @@ func NewClient(config ClientConfig) *Client {
 	return &Client{config: config, userAgent: []string{config.UserAgent}}
 }
 
-// FindUser asks Podero for the user, with the token of the key.
-func (c *Client) FindUser(ctx context.Context, key Key) (*userv1.User, error) {
+// Find asks Podero for the document, with the token of the key.
+func (c *Client) Find(ctx context.Context, key Key) (proto.Message, error) {
 	// Not context.WithTimeout, which would leave the timing to ctx if that ends sooner: the deadline of a
 	// lookup that several callers share may still move.
 	attempt, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer time.AfterFunc(c.config.AttemptTimeout, cancel).Stop()
-	request, err := http.NewRequestWithContext(attempt, http.MethodGet, c.url(key), nil)
+	request, err := http.NewRequestWithContext(attempt, http.MethodGet, c.config.BaseURL+key.Path, nil)
 	if err != nil { // only of a base URL that the configuration refuses
 		return nil, fault.New(fault.Internal, errors.New("build the request to Podero"))
 	}
+	request.Pattern = key.Resource.Template // what may be told of the path
 	request.Header = make(http.Header, maxHeaders)
 	request.Header["Authorization"] = []string{"Bearer " + key.Token.Reveal()}
 	request.Header["Accept"] = acceptJSON
@@ -100,7 +97,7 @@ func (c *Client) FindUser(ctx context.Context, key Key) (*userv1.User, error) {
 	if response.StatusCode != http.StatusOK {
 		return nil, c.refusal(response, body, key)
 	}
-	return c.user(response, body, key)
+	return c.document(response, body, key)
 }
 
 // readBody reads an answer's body, up to a byte more than is allowed.
@@ -127,32 +124,15 @@ func (once) Close() error                     { return nil }
 // whether there is one. A body without content leaves no trace in the request.
 var identity = []string{"identity"}
 
-// url returns the URL of a user. The external ID is one path segment: PathEscape escapes all that could
-// end one, and the two segments that would climb, . and .., are no external IDs.
-func (c *Client) url(key Key) string {
-	u := c.config.BaseURL + "/org/" + key.OrgID + "/users/by-ext-id/" + url.PathEscape(key.ExternalID)
-	if key.IncludeDeleted {
-		u += "?include_deleted=true"
-	}
-	return u
-}
-
-// user returns the user of a 200 answer.
-func (c *Client) user(response *http.Response, body []byte, key Key) (*userv1.User, error) {
+// document returns the document of a 200 answer.
+func (c *Client) document(response *http.Response, body []byte, key Key) (proto.Message, error) {
 	if len(body) > MaxBody {
 		return nil, violation("", "has more than 1 MiB")
 	}
 	if media := mediaType(response); media != "application/json" {
 		return nil, violation("", "is not of content type application/json")
 	}
-	user, err := decodeUser(body, c.config.Drift)
-	if err != nil {
-		return nil, err
-	}
-	if !strings.EqualFold(user.GetOrganizationId(), key.OrgID) {
-		return nil, violation("organization_id", "is not the organization that was asked for")
-	}
-	return user, nil
+	return key.Resource.Decode(body, key.OrgID, c.config.Drift)
 }
 
 func mediaType(response *http.Response) string {

@@ -60,7 +60,7 @@ func FuzzDocument(f *testing.F) {
 	f.Add([]byte(`{` + most + `,"latitude":-1.7976931348623157e308,"longitude":5e-324,"joined_at":"0001-01-01T00:00:00.000000001"}`))
 	f.Add([]byte(`{` + most + `,"x":{"a":[1e999,{"b":null}]},"role":"user"}`))
 	f.Fuzz(func(t *testing.T, document []byte) {
-		user, err := decodeUser(document, quietDrift())
+		user, err := readUser(document, quietDrift())
 		if err != nil {
 			if !fault.Is(err, fault.UpstreamContractViolation) || user != nil {
 				t.Fatalf("%v", err)

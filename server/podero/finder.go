@@ -4,25 +4,38 @@ package podero
 import (
 	"context"
 
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"google.golang.org/protobuf/proto"
+
+	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/secret"
 )
 
-// A Finder finds the user that a key names. Its errors are *fault.Error. Finders wrap one another, and
-// what they return may be shared between calls: nobody changes a User that a Finder returned.
+// A Finder finds the document that a key names. Its errors are *fault.Error. Finders wrap one another, and
+// what they return may be shared between calls: nobody changes a message that a Finder returned.
 type Finder interface {
-	FindUser(ctx context.Context, key Key) (*userv1.User, error)
+	Find(ctx context.Context, key Key) (proto.Message, error)
 }
 
-// Key names a user and who asks. Two lookups with equal keys have the same answer.
+// Key names a document and who asks. Two lookups with equal keys have the same answer. Functions such as
+// UserByExternalID make one.
 type Key struct {
-	OrgID          string // a UUID in lower case
-	ExternalID     string // 1 to 255 code points, as the caller sent them
-	IncludeDeleted bool
+	Resource *Resource
+	OrgID    string // the organization that the document must be of: a UUID in lower case
+	Path     string // of the document, below the base URL, with its query: ready to be sent
 
 	// Token is the bearer token to ask with: the caller's own where the service passes it through, and
 	// empty otherwise until an Authorizer sets it.
 	Token secret.Text
+}
+
+// Resource is a kind of document that Podero has.
+type Resource struct {
+	Template string        // of a Key's path, as metrics and traces may know it
+	Message  proto.Message // a document's type; its value is not used
+	Missing  fault.Kind    // what a 404 says
+
+	// Decode maps a document of the organization to a message of the type. Its errors are *fault.Error.
+	Decode func(document []byte, orgID string, drift *Drift) (proto.Message, error)
 }
 
 // IsUUID reports whether s is a UUID in the 8-4-4-4-12 form and in lower case, as an organization's ID is in a Key.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"google.golang.org/protobuf/proto"
 
 	"example.com/podero-facade/server/fault"
 )
@@ -19,6 +20,9 @@ const (
 	maxViolationChars = 200         // contract.md, section 4
 	minRetryAfter     = time.Second // where Podero says nothing
 	maxRateLimitWait  = 2 * time.Second
+
+	// escapedSlash is a slash in an ID. What is likely behind Podero's API finds no route for those.
+	escapedSlash = "%2F"
 )
 
 // refusal returns the error that an answer other than 200 stands for.
@@ -40,9 +44,9 @@ func (c *Client) refusal(response *http.Response, body []byte, key Key) error {
 		e.NotBefore = retryAfter(response)
 		e.Transient = status == http.StatusBadGateway || status == http.StatusServiceUnavailable ||
 			status == http.StatusGatewayTimeout
-	case status == http.StatusNotFound && (strings.Contains(key.ExternalID, "/") || isJSON(response, body)):
-		e.Kind = fault.UserNotFound
-		e.OrgID = key.OrgID
+	case status == http.StatusNotFound && (strings.Contains(key.Path, escapedSlash) || isJSON(response, body)):
+		e.Kind = key.Resource.Missing
+		e.Missing, e.OrgID = string(proto.MessageName(key.Resource.Message)), key.OrgID
 	case status == http.StatusForbidden && isJSON(response, body):
 		e.Kind = fault.UpstreamForbidden
 	case (status == http.StatusBadRequest || status == http.StatusUnprocessableEntity) && isJSON(response, body):

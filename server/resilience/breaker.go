@@ -6,7 +6,8 @@ import (
 	"sync"
 	"time"
 
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"google.golang.org/protobuf/proto"
+
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/podero"
 )
@@ -41,17 +42,17 @@ func NewBreaker(log *slog.Logger, next podero.Finder) *Breaker {
 	return &Breaker{next: next, log: log, epoch: time.Now()}
 }
 
-// FindUser finds the user, unless the breaker is open.
-func (b *Breaker) FindUser(ctx context.Context, key podero.Key) (*userv1.User, error) {
+// Find finds the document, unless the breaker is open.
+func (b *Breaker) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
 	trial, wait := b.admit()
 	if wait > 0 {
 		return nil, &fault.Error{Kind: fault.UpstreamCircuitOpen, RetryAfter: wait, Local: true, Final: true}
 	}
-	user, err := b.next.FindUser(ctx, key)
+	message, err := b.next.Find(ctx, key)
 	if failed, counts := outcome(ctx, err); counts {
 		b.record(trial, failed)
 	}
-	return user, err
+	return message, err
 }
 
 // IsOpen reports whether callers are answered without asking Podero.

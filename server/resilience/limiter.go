@@ -6,7 +6,8 @@ import (
 	"sync"
 	"time"
 
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"google.golang.org/protobuf/proto"
+
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/podero"
 )
@@ -44,8 +45,8 @@ func NewLimiter(limit int, timeout time.Duration, next podero.Finder) *Limiter {
 	return l
 }
 
-// FindUser finds the user when its turn comes.
-func (l *Limiter) FindUser(ctx context.Context, key podero.Key) (*userv1.User, error) {
+// Find finds the document when its turn comes.
+func (l *Limiter) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
 	if err := l.acquire(ctx); err != nil {
 		return nil, err
 	}
@@ -56,10 +57,10 @@ func (l *Limiter) FindUser(ctx context.Context, key podero.Key) (*userv1.User, e
 			l.release(begun, neutral)
 		}
 	}()
-	user, err := l.next.FindUser(ctx, key)
+	message, err := l.next.Find(ctx, key)
 	completed = true
 	l.release(begun, resultOf(ctx, err))
-	return user, err
+	return message, err
 }
 
 // Limit returns how many lookups may ask Podero at the same time, at present.

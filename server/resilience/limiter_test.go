@@ -12,14 +12,17 @@ import (
 	"time"
 
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
+
+	"google.golang.org/protobuf/proto"
+
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/podero"
 )
 
 // finder is a Finder made of a function.
-type finder func(ctx context.Context, key podero.Key) (*userv1.User, error)
+type finder func(ctx context.Context, key podero.Key) (proto.Message, error)
 
-func (f finder) FindUser(ctx context.Context, key podero.Key) (*userv1.User, error) {
+func (f finder) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
 	return f(ctx, key)
 }
 
@@ -36,7 +39,7 @@ func newWorkers(n int, service time.Duration) *workers {
 	return w
 }
 
-func (w *workers) FindUser(ctx context.Context, _ podero.Key) (*userv1.User, error) {
+func (w *workers) Find(ctx context.Context, _ podero.Key) (proto.Message, error) {
 	attempt, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	late := func() error {
@@ -81,7 +84,7 @@ func load(t *testing.T, f podero.Finder, rate float64, duration time.Duration) m
 		calls.Go(func() {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			_, err := f.FindUser(ctx, podero.Key{})
+			_, err := f.Find(ctx, podero.Key{})
 			reason := "OK"
 			if err != nil {
 				reason = fault.From(err).Kind.Reason()

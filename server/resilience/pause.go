@@ -5,7 +5,8 @@ import (
 	"sync"
 	"time"
 
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"google.golang.org/protobuf/proto"
+
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/secret"
@@ -31,19 +32,19 @@ func NewPause(next podero.Finder) *Pause {
 	return &Pause{next: next, until: map[secret.Text]time.Time{}}
 }
 
-// FindUser finds the user, unless Podero said to wait.
-func (p *Pause) FindUser(ctx context.Context, key podero.Key) (*userv1.User, error) {
+// Find finds the document, unless Podero said to wait.
+func (p *Pause) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
 	if wait := p.left(key.Token); wait > 0 {
 		return nil, &fault.Error{
 			Kind: fault.UpstreamRateLimited, RetryAfter: wait, Local: true, Final: true,
 			Transient: wait <= shortHold, NotBefore: wait,
 		}
 	}
-	user, err := p.next.FindUser(ctx, key)
+	message, err := p.next.Find(ctx, key)
 	if fault.Is(err, fault.UpstreamRateLimited) {
 		p.hold(key.Token, fault.From(err).NotBefore)
 	}
-	return user, err
+	return message, err
 }
 
 // left returns how long a credential has to wait.

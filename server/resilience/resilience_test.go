@@ -12,6 +12,9 @@ import (
 	"time"
 
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
+
+	"google.golang.org/protobuf/proto"
+
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/secret"
@@ -30,7 +33,7 @@ type script struct {
 	times    []time.Time
 }
 
-func (s *script) FindUser(context.Context, podero.Key) (*userv1.User, error) {
+func (s *script) Find(context.Context, podero.Key) (proto.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.times = append(s.times, time.Now())
@@ -75,7 +78,7 @@ func TestRetry(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &script{outcomes: c.outcomes}
 				begun := time.Now()
-				user, err := NewRetry(3, s).FindUser(within(t, c.time), podero.Key{})
+				user, err := NewRetry(3, s).Find(within(t, c.time), podero.Key{})
 				if took := time.Since(begun); took < c.least || took > c.most {
 					t.Errorf("took %v", took)
 				}
@@ -102,7 +105,7 @@ func TestACallerWhoLeavesEndsTheWaitForARetry(t *testing.T) {
 		ctx, leave := context.WithCancel(within(t, time.Minute))
 		time.AfterFunc(time.Second, leave)
 		s := &script{outcomes: []error{&fault.Error{Kind: fault.UpstreamUnavailable, Transient: true, NotBefore: 10 * time.Second}}}
-		if _, err := NewRetry(3, s).FindUser(ctx, podero.Key{}); !fault.Is(err, fault.CallerCancelled) {
+		if _, err := NewRetry(3, s).Find(ctx, podero.Key{}); !fault.Is(err, fault.CallerCancelled) {
 			t.Errorf("%v", err)
 		}
 	})
@@ -114,7 +117,7 @@ func TestRetriesHaveABudgetOverAllCalls(t *testing.T) {
 		r := NewRetry(3, s)
 		const calls = 1000
 		for range calls {
-			_, _ = r.FindUser(within(t, 10*time.Second), podero.Key{})
+			_, _ = r.Find(within(t, 10*time.Second), podero.Key{})
 		}
 		if n := len(s.times); n < 1.2*calls || n > 1.2*calls+10 {
 			t.Errorf("%d attempts for %d calls", n, calls)
@@ -128,7 +131,7 @@ func TestABackoffIsRandom(t *testing.T) {
 		took := map[time.Duration]bool{}
 		for range 5 {
 			begun := time.Now()
-			_, _ = r.FindUser(within(t, 10*time.Second), podero.Key{})
+			_, _ = r.Find(within(t, 10*time.Second), podero.Key{})
 			took[time.Since(begun)] = true
 		}
 		if len(took) < 4 {
@@ -153,11 +156,11 @@ func TestPauseHoldsAllCallsWithTheCredential(t *testing.T) {
 				s := &script{outcomes: []error{limited(c.wait), nil}}
 				p := NewPause(s)
 				mine, other := podero.Key{Token: secret.New("a")}, podero.Key{Token: secret.New("b")}
-				if _, err := p.FindUser(t.Context(), mine); !fault.Is(err, fault.UpstreamRateLimited) {
+				if _, err := p.Find(t.Context(), mine); !fault.Is(err, fault.UpstreamRateLimited) {
 					t.Fatal(err)
 				}
 				for begun := time.Now(); time.Since(begun) < c.held; time.Sleep(c.held / 10) {
-					_, err := p.FindUser(t.Context(), mine)
+					_, err := p.Find(t.Context(), mine)
 					failure := fault.From(err)
 					if failure.Kind != fault.UpstreamRateLimited || !failure.Local || failure.RetryAfter != c.held-time.Since(begun) {
 						t.Errorf("after %v: %v, retry after %v", time.Since(begun), err, failure.RetryAfter)
@@ -166,10 +169,10 @@ func TestPauseHoldsAllCallsWithTheCredential(t *testing.T) {
 				if len(s.times) != 1 {
 					t.Errorf("%d requests", len(s.times))
 				}
-				if _, err := p.FindUser(t.Context(), other); err != nil {
+				if _, err := p.Find(t.Context(), other); err != nil {
 					t.Errorf("another credential: %v", err)
 				}
-				if _, err := p.FindUser(t.Context(), mine); err != nil {
+				if _, err := p.Find(t.Context(), mine); err != nil {
 					t.Errorf("after the wait: %v", err)
 				}
 			})
@@ -181,7 +184,7 @@ func TestPauseForgetsOldCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewPause(&script{outcomes: []error{limited(time.Minute)}})
 		for i := range 3 * maxHolds {
-			_, _ = p.FindUser(t.Context(), podero.Key{Token: secret.New(fmt.Sprint(i))})
+			_, _ = p.Find(t.Context(), podero.Key{Token: secret.New(fmt.Sprint(i))})
 		}
 		if len(p.until) > maxHolds {
 			t.Errorf("%d credentials are kept", len(p.until))
@@ -196,7 +199,7 @@ func TestRetryWaitsOutAShortPause(t *testing.T) {
 		var calls sync.WaitGroup
 		for range 100 {
 			calls.Go(func() {
-				if _, err := f.FindUser(within(t, 10*time.Second), podero.Key{}); err != nil {
+				if _, err := f.Find(within(t, 10*time.Second), podero.Key{}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -217,7 +220,7 @@ func TestBreaker(t *testing.T) {
 		s := &script{outcomes: []error{broken}}
 		b := NewBreaker(slog.New(slog.NewTextHandler(&log, nil)), s)
 		call := func() *fault.Error {
-			_, err := b.FindUser(t.Context(), podero.Key{})
+			_, err := b.Find(t.Context(), podero.Key{})
 			if err == nil {
 				return nil
 			}
@@ -278,7 +281,7 @@ func TestWhatDoesNotOpenTheBreaker(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := NewBreaker(slog.New(slog.DiscardHandler), &script{outcomes: c.outcomes})
 				for range 100 {
-					if _, err := b.FindUser(c.ctx, podero.Key{}); fault.Is(err, fault.UpstreamCircuitOpen) {
+					if _, err := b.Find(c.ctx, podero.Key{}); fault.Is(err, fault.UpstreamCircuitOpen) {
 						t.Fatal("opened")
 					}
 					time.Sleep(c.pause)

@@ -8,7 +8,8 @@ import (
 	"sync"
 	"time"
 
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"google.golang.org/protobuf/proto"
+
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/podero"
 )
@@ -32,13 +33,13 @@ func NewRetry(maxAttempts int, next podero.Finder) *Retry {
 	return &Retry{next: next, maxAttempts: maxAttempts, budget: budget{retries: maxBudget}}
 }
 
-// FindUser finds the user.
-func (r *Retry) FindUser(ctx context.Context, key podero.Key) (*userv1.User, error) {
+// Find finds the document.
+func (r *Retry) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
 	r.budget.call()
 	for attempt := 1; ; attempt++ {
-		user, err := r.next.FindUser(ctx, key)
+		message, err := r.next.Find(ctx, key)
 		if err == nil {
-			return user, nil
+			return message, nil
 		}
 		failure := fault.From(err)
 		if !failure.Transient {

@@ -8,7 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"google.golang.org/protobuf/proto"
+
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/podero"
 )
@@ -48,9 +49,9 @@ type flight struct {
 	callers  int       // guarded by share.mu
 	deadline time.Time // guarded by share.mu
 
-	done chan struct{} // closed when user and err are valid
-	user *userv1.User
-	err  error
+	done    chan struct{} // closed when message and err are valid
+	message proto.Message
+	err     error
 }
 
 // Deadline returns the latest deadline of the callers.
@@ -60,12 +61,12 @@ func (f *flight) Deadline() (time.Time, bool) {
 	return f.deadline, !f.deadline.IsZero()
 }
 
-// FindUser finds the user. ctx must have a deadline.
-func (s *Share) FindUser(ctx context.Context, key podero.Key) (*userv1.User, error) {
+// Find finds the document. ctx must have a deadline.
+func (s *Share) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
 	f := s.join(ctx, key)
 	select {
 	case <-f.done:
-		return f.user, f.err
+		return f.message, f.err
 	case <-ctx.Done():
 		s.leave(f)
 		return nil, fault.Ended(ctx.Err())
@@ -151,8 +152,8 @@ func (f *flight) run() {
 	defer func() {
 		// A panic here would end the process, as no interceptor is above this goroutine.
 		if value := recover(); value != nil {
-			f.user, f.err = nil, fault.New(fault.Internal, fmt.Errorf("panic of type %T\n%s", value, debug.Stack()))
+			f.message, f.err = nil, fault.New(fault.Internal, fmt.Errorf("panic of type %T\n%s", value, debug.Stack()))
 		}
 	}()
-	f.user, f.err = f.share.next.FindUser(f, f.key)
+	f.message, f.err = f.share.next.Find(f, f.key)
 }

@@ -10,7 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"google.golang.org/protobuf/proto"
+
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/secret"
@@ -26,7 +27,7 @@ type held struct {
 
 func newHeld() *held { return &held{release: make(chan struct{})} }
 
-func (h *held) FindUser(ctx context.Context, key podero.Key) (*userv1.User, error) {
+func (h *held) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
 	h.mu.Lock()
 	h.begun = append(h.begun, key)
 	h.mu.Unlock()
@@ -53,7 +54,7 @@ func TestShareMakesOneLookupOfIdenticalOnes(t *testing.T) {
 			}
 			calls.Go(func() {
 				defer cancel()
-				user, err := s.FindUser(ctx, podero.Key{ExternalID: "x"})
+				user, err := s.Find(ctx, podero.Key{Path: "x"})
 				if left := i%2 == 0; left != fault.Is(err, fault.CallerCancelled) || !left && user != found {
 					t.Errorf("caller %d: %v", i, err)
 				}
@@ -75,12 +76,12 @@ func TestShareKeepsApartWhatDiffers(t *testing.T) {
 		h := newHeld()
 		s := NewShare(h)
 		keys := []podero.Key{
-			{OrgID: "a", ExternalID: "x"}, {OrgID: "b", ExternalID: "x"}, {OrgID: "a", ExternalID: "y"},
-			{OrgID: "a", ExternalID: "x", IncludeDeleted: true}, {OrgID: "a", ExternalID: "x", Token: secret.New("t")},
+			{OrgID: "a", Path: "x"}, {OrgID: "b", Path: "x"}, {OrgID: "a", Path: "y"},
+			{OrgID: "a", Path: "x?include_deleted=true"}, {OrgID: "a", Path: "x", Token: secret.New("t")},
 		}
 		var calls sync.WaitGroup
 		for _, key := range keys {
-			calls.Go(func() { _, _ = s.FindUser(within(t, time.Minute), key) })
+			calls.Go(func() { _, _ = s.Find(within(t, time.Minute), key) })
 		}
 		synctest.Wait()
 		if len(h.begun) != len(keys) {
@@ -98,7 +99,7 @@ func TestShareKeepsFewGoroutines(t *testing.T) {
 		s := NewShare(h)
 		var calls sync.WaitGroup
 		for i := range 10 * maxIdle {
-			calls.Go(func() { _, _ = s.FindUser(within(t, time.Minute), podero.Key{ExternalID: fmt.Sprint(i)}) })
+			calls.Go(func() { _, _ = s.Find(within(t, time.Minute), podero.Key{Path: fmt.Sprint(i)}) })
 		}
 		synctest.Wait()
 		close(h.release)
@@ -107,7 +108,7 @@ func TestShareKeepsFewGoroutines(t *testing.T) {
 		if idle := s.idle.Load(); idle != maxIdle {
 			t.Errorf("%d goroutines wait for lookups, want %d", idle, maxIdle)
 		}
-		if user, err := s.FindUser(within(t, time.Minute), podero.Key{}); user != found || s.idle.Load() < maxIdle-1 {
+		if user, err := s.Find(within(t, time.Minute), podero.Key{}); user != found || s.idle.Load() < maxIdle-1 {
 			t.Errorf("%v, with %d idle", err, s.idle.Load())
 		}
 		s.Close()
@@ -123,7 +124,7 @@ func TestShareEndsWithItsLastCaller(t *testing.T) {
 		for i := range 3 {
 			calls.Go(func() {
 				wait := time.Duration(i+1) * time.Second
-				_, err := s.FindUser(within(t, wait), podero.Key{})
+				_, err := s.Find(within(t, wait), podero.Key{})
 				if !fault.Is(err, fault.UpstreamTimeout) || time.Since(begun) != wait {
 					t.Errorf("caller %d: %v after %v", i, err, time.Since(begun))
 				}
@@ -135,7 +136,7 @@ func TestShareEndsWithItsLastCaller(t *testing.T) {
 			t.Errorf("%d lookups, %d ended after %v", len(h.begun), h.ended, time.Since(begun))
 		}
 		go func() { close(h.release) }()
-		if user, err := s.FindUser(within(t, time.Second), podero.Key{}); user != found {
+		if user, err := s.Find(within(t, time.Second), podero.Key{}); user != found {
 			t.Errorf("the next lookup: %v", err)
 		}
 		s.Close()
@@ -145,7 +146,7 @@ func TestShareEndsWithItsLastCaller(t *testing.T) {
 func TestASharedLookupHasTheTimeOfItsMostPatientCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen []time.Duration
-		s := NewShare(finder(func(ctx context.Context, _ podero.Key) (*userv1.User, error) {
+		s := NewShare(finder(func(ctx context.Context, _ podero.Key) (proto.Message, error) {
 			for range 2 {
 				deadline, _ := ctx.Deadline()
 				seen = append(seen, time.Until(deadline))
@@ -155,9 +156,9 @@ func TestASharedLookupHasTheTimeOfItsMostPatientCaller(t *testing.T) {
 		}))
 		impatient, patient := within(t, 5*time.Second), within(t, 60*time.Second)
 		var calls sync.WaitGroup
-		calls.Go(func() { _, _ = s.FindUser(impatient, podero.Key{}) })
+		calls.Go(func() { _, _ = s.Find(impatient, podero.Key{}) })
 		synctest.Wait()
-		calls.Go(func() { _, _ = s.FindUser(patient, podero.Key{}) })
+		calls.Go(func() { _, _ = s.Find(patient, podero.Key{}) })
 		calls.Wait()
 		s.Close()
 		if fmt.Sprint(seen) != "[5s 59s]" {
@@ -167,8 +168,8 @@ func TestASharedLookupHasTheTimeOfItsMostPatientCaller(t *testing.T) {
 }
 
 func TestAPanicInASharedLookupIsAnError(t *testing.T) {
-	s := NewShare(finder(func(context.Context, podero.Key) (*userv1.User, error) { panic(errors.New("Peter Schmidt")) }))
-	_, err := s.FindUser(t.Context(), podero.Key{})
+	s := NewShare(finder(func(context.Context, podero.Key) (proto.Message, error) { panic(errors.New("Peter Schmidt")) }))
+	_, err := s.Find(t.Context(), podero.Key{})
 	if !fault.Is(err, fault.Internal) || strings.Contains(err.Error(), "Peter") || !strings.Contains(err.Error(), "share_test.go") {
 		t.Errorf("%v", err)
 	}
@@ -187,7 +188,7 @@ func TestAFixedLimit(t *testing.T) {
 		for range 30 {
 			calls.Go(func() {
 				begun := time.Now()
-				_, err := l.FindUser(within(t, 10*time.Second), podero.Key{})
+				_, err := l.Find(within(t, 10*time.Second), podero.Key{})
 				if err == nil {
 					return
 				}
@@ -211,23 +212,23 @@ func TestAFixedLimit(t *testing.T) {
 		}
 		mu.Unlock()
 		begun := time.Now()
-		if _, err := l.FindUser(within(t, time.Second), podero.Key{}); !fault.Is(err, fault.Overloaded) || time.Since(begun) != time.Second/2 {
+		if _, err := l.Find(within(t, time.Second), podero.Key{}); !fault.Is(err, fault.Overloaded) || time.Since(begun) != time.Second/2 {
 			t.Errorf("%v after %v, want half of the caller's time", err, time.Since(begun))
 		}
 		close(h.release)
 		calls.Wait()
-		if _, err := l.FindUser(within(t, time.Second), podero.Key{}); err != nil || l.inFlight != 0 {
+		if _, err := l.Find(within(t, time.Second), podero.Key{}); err != nil || l.inFlight != 0 {
 			t.Errorf("%v, %d in flight", err, l.inFlight)
 		}
 	})
 }
 
 func TestAPanicGivesItsPlaceBack(t *testing.T) {
-	l := NewLimiter(1, time.Second, finder(func(context.Context, podero.Key) (*userv1.User, error) { panic("x") }))
+	l := NewLimiter(1, time.Second, finder(func(context.Context, podero.Key) (proto.Message, error) { panic("x") }))
 	for range 3 {
 		func() {
 			defer func() { _ = recover() }()
-			_, err := l.FindUser(within(t, time.Second), podero.Key{})
+			_, err := l.Find(within(t, time.Second), podero.Key{})
 			t.Errorf("no panic, %v", err)
 		}()
 	}
@@ -252,7 +253,7 @@ func TestABurstFindsItsWayThrough(t *testing.T) {
 			var calls sync.WaitGroup
 			for range 1000 {
 				calls.Go(func() {
-					if _, err := f.FindUser(within(t, 10*time.Second), podero.Key{}); err != nil {
+					if _, err := f.Find(within(t, 10*time.Second), podero.Key{}); err != nil {
 						t.Errorf("an upstream of %v: %v", service, err)
 					}
 				})

@@ -4,7 +4,8 @@ import (
 	"context"
 	"time"
 
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"google.golang.org/protobuf/proto"
+
 	"example.com/podero-facade/server/podero"
 )
 
@@ -18,9 +19,9 @@ type Timeout struct {
 // NewTimeout returns a Timeout in front of a Finder.
 func NewTimeout(timeout time.Duration, next podero.Finder) *Timeout { return &Timeout{next, timeout} }
 
-// FindUser finds the user in time.
-func (t *Timeout) FindUser(ctx context.Context, key podero.Key) (*userv1.User, error) {
+// Find finds the document in time.
+func (t *Timeout) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
-	return t.next.FindUser(ctx, key)
+	return t.next.Find(ctx, key)
 }

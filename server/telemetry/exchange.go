@@ -21,12 +21,12 @@ import (
 type Place struct {
 	Method   string // of every request
 	BaseURL  string // scheme, host and port of which count
-	Template string // of the path, such as /users/{id}
+	Template string // of the path, such as /users/{id}; a request's Pattern goes before
 }
 
-// attributes returns what is the same for every request.
+// attributes returns what is the same for every request, but the template.
 func (p Place) attributes() []attribute.KeyValue {
-	list := []attribute.KeyValue{semconv.HTTPRequestMethodKey.String(p.Method), semconv.URLTemplate(p.Template)}
+	list := []attribute.KeyValue{semconv.HTTPRequestMethodKey.String(p.Method)}
 	u, err := url.Parse(p.BaseURL)
 	if err != nil { // only of what the configuration refuses
 		return list
@@ -38,35 +38,49 @@ func (p Place) attributes() []attribute.KeyValue {
 	return append(list, semconv.ServerAddress(u.Hostname()), semconv.ServerPort(port), semconv.URLScheme(u.Scheme))
 }
 
-// exchangeKey is how an exchange ended: with a status, or with an error.
-type exchangeKey struct {
-	status int
-	failed string
+// template returns the template of a request's path.
+func (p Place) template(request *http.Request) string {
+	if request.Pattern != "" {
+		return request.Pattern
+	}
+	return p.Template
 }
 
-func outcomeOf(response *http.Response, err error) exchangeKey {
+// exchangeKey is where an exchange went and how it ended: with a status, or with an error.
+type exchangeKey struct {
+	template string
+	status   int
+	failed   string
+}
+
+// keyOf returns the key of an exchange at a place.
+func (p Place) keyOf(request *http.Request, response *http.Response, err error) exchangeKey {
+	key := exchangeKey{template: p.template(request)}
 	if err == nil {
-		return exchangeKey{status: response.StatusCode}
+		key.status = response.StatusCode
+		return key
 	}
 	var timeout net.Error
 	switch {
 	case errors.Is(err, context.Canceled):
-		return exchangeKey{failed: "canceled"} // its caller left, or the attempt's time was over
+		key.failed = "canceled" // its caller left, or the attempt's time was over
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return exchangeKey{failed: "timeout"}
+		key.failed = "timeout"
 	default:
-		return exchangeKey{failed: "network"}
+		key.failed = "network"
 	}
+	return key
 }
 
 func (k exchangeKey) attributes() []attribute.KeyValue {
+	list := []attribute.KeyValue{semconv.URLTemplate(k.template)}
 	switch {
 	case k.failed != "":
-		return []attribute.KeyValue{semconv.ErrorTypeKey.String(k.failed)}
+		return append(list, semconv.ErrorTypeKey.String(k.failed))
 	case k.status >= 400:
-		return []attribute.KeyValue{semconv.HTTPResponseStatusCode(k.status), semconv.ErrorTypeKey.String(strconv.Itoa(k.status))}
+		return append(list, semconv.HTTPResponseStatusCode(k.status), semconv.ErrorTypeKey.String(strconv.Itoa(k.status)))
 	default:
-		return []attribute.KeyValue{semconv.HTTPResponseStatusCode(k.status)}
+		return append(list, semconv.HTTPResponseStatusCode(k.status))
 	}
 }
 
@@ -75,16 +89,17 @@ func (k exchangeKey) attributes() []attribute.KeyValue {
 type measured struct {
 	next    http.RoundTripper
 	metrics *Metrics
-	place   []attribute.KeyValue
+	place   Place
+	always  []attribute.KeyValue // of the place
 	known   attributes[exchangeKey]
 }
 
 func (m *measured) RoundTrip(request *http.Request) (*http.Response, error) {
 	begun := time.Now()
 	response, err := m.next.RoundTrip(request)
-	key := outcomeOf(response, err)
+	key := m.place.keyOf(request, response, err)
 	m.metrics.exchanges.Inst().Record(request.Context(), time.Since(begun).Seconds(), m.known.of(key, func() []attribute.KeyValue {
-		return append(key.attributes(), m.place...)
+		return append(key.attributes(), m.always...)
 	})...)
 	return response, err
 }
@@ -93,17 +108,18 @@ func (m *measured) RoundTrip(request *http.Request) (*http.Response, error) {
 type traced struct {
 	next   http.RoundTripper
 	tracer trace.Tracer
-	name   string
-	place  trace.SpanStartEventOption
+	place  Place
+	always trace.SpanStartEventOption // of the place
 }
 
 func (t *traced) RoundTrip(request *http.Request) (*http.Response, error) {
-	ctx, span := t.tracer.Start(request.Context(), t.name, trace.WithSpanKind(trace.SpanKindClient), t.place)
+	ctx, span := t.tracer.Start(request.Context(), t.place.Method+" "+t.place.template(request),
+		trace.WithSpanKind(trace.SpanKindClient), t.always)
 	defer span.End()
 	request = request.Clone(ctx)
 	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(request.Header))
 	response, err := t.next.RoundTrip(request)
-	key := outcomeOf(response, err)
+	key := t.place.keyOf(request, response, err)
 	span.SetAttributes(key.attributes()...)
 	if key.failed != "" || key.status >= 400 {
 		span.SetStatus(codes.Error, "") // an error's text may quote a URL
@@ -115,7 +131,7 @@ func (t *traced) RoundTrip(request *http.Request) (*http.Response, error) {
 // go anywhere.
 func (t *Telemetry) RoundTripper(next http.RoundTripper, place Place) http.RoundTripper {
 	if t.Tracer != nil {
-		next = &traced{next, t.Tracer, place.Method + " " + place.Template, trace.WithAttributes(place.attributes()...)}
+		next = &traced{next, t.Tracer, place, trace.WithAttributes(place.attributes()...)}
 	}
-	return &measured{next: next, metrics: t.Metrics, place: place.attributes()}
+	return &measured{next: next, metrics: t.Metrics, place: place, always: place.attributes()}
 }

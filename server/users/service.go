@@ -9,14 +9,16 @@ import (
 	"unicode/utf8"
 
 	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
 
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
 	"example.com/podero-facade/server/caller"
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/podero"
+	"example.com/podero-facade/server/secret"
 )
 
-// maxPlain is how many characters an external ID has at most.
+// maxPlain is how many characters an ID has at most.
 const maxPlain = 255
 
 // Service implements userv1.UserServiceServer.
@@ -54,38 +56,51 @@ func New(config Config) (*Service, error) {
 func (s *Service) GetUserByExternalId(
 	ctx context.Context, request *userv1.GetUserByExternalIdRequest,
 ) (*userv1.GetUserByExternalIdResponse, error) {
-	key := podero.Key{
-		OrgID:          strings.ToLower(request.GetOrgId()),
-		ExternalID:     request.GetExternalId(),
-		IncludeDeleted: request.GetIncludeDeleted(),
+	token, err := s.token(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if s.passthrough {
-		token, err := caller.BearerToken(ctx)
-		if err != nil {
-			return nil, fault.New(fault.CallerUnauthenticated, err)
-		}
-		if token.IsZero() {
-			return nil, fault.New(fault.CallerUnauthenticated, errors.New("there is no authorization"))
-		}
-		key.Token = token
-	}
-	if !isPlain(key) {
-		if err := s.check(request); err != nil {
+	orgID, externalID := strings.ToLower(request.GetOrgId()), request.GetExternalId()
+	if !podero.IsUUID(orgID) || !isPlain(externalID) {
+		if err := s.check(request, "external_id", externalID); err != nil {
 			return nil, err
 		}
 	}
-	user, err := s.finder.FindUser(ctx, key)
+	key := podero.UserByExternalID(orgID, externalID, request.GetIncludeDeleted())
+	key.Token = token
+	user, err := find[*userv1.User](ctx, s.finder, key)
 	if err != nil {
 		return nil, err
 	}
 	return &userv1.GetUserByExternalIdResponse{User: user}, nil
 }
 
-// isPlain reports whether a request obeys the rules at a glance, as nearly all do. About all others the rules of the
+// find finds the document of a key as what it is.
+func find[M proto.Message](ctx context.Context, finder podero.Finder, key podero.Key) (M, error) {
+	found, err := finder.Find(ctx, key)
+	message, _ := found.(M) // the type of the key's Resource
+	return message, err
+}
+
+// token returns the token that a call is to ask Podero with: none, unless the caller's own goes there.
+func (s *Service) token(ctx context.Context) (secret.Text, error) {
+	if !s.passthrough {
+		return secret.Text{}, nil
+	}
+	token, err := caller.BearerToken(ctx)
+	if err == nil && token.IsZero() {
+		err = errors.New("there is no authorization")
+	}
+	if err != nil {
+		return secret.Text{}, fault.New(fault.CallerUnauthenticated, err)
+	}
+	return token, nil
+}
+
+// isPlain reports whether an ID obeys the rules at a glance, as nearly all do. About all others the rules of the
 // schema decide, which take longer to ask.
-func isPlain(key podero.Key) bool {
-	id := key.ExternalID
-	if !podero.IsUUID(key.OrgID) || len(id) == 0 || len(id) > maxPlain || id[0] == '.' {
+func isPlain(id string) bool {
+	if len(id) == 0 || len(id) > maxPlain || id[0] == '.' {
 		return false
 	}
 	for i := range len(id) {
@@ -96,10 +111,11 @@ func isPlain(key podero.Key) bool {
 	return true
 }
 
-// check returns an INVALID_REQUEST that names every field that breaks a rule of the schema.
-func (s *Service) check(request *userv1.GetUserByExternalIdRequest) error {
-	if !utf8.ValidString(request.GetExternalId()) { // only over REST: grpc-go refuses such a message itself
-		return invalid(fault.Violation{Field: "external_id", Message: "must be valid UTF-8"})
+// check returns an INVALID_REQUEST that names every field that breaks a rule of the schema. The one that comes from a
+// path may be no text, over REST: grpc-go refuses such a message itself.
+func (s *Service) check(request proto.Message, pathField, value string) error {
+	if !utf8.ValidString(value) {
+		return invalid(fault.Violation{Field: pathField, Message: "must be valid UTF-8"})
 	}
 	err := s.rules.Validate(request)
 	if err == nil {

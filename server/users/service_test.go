@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
@@ -17,9 +18,9 @@ func TestAPlainRequestObeysTheRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	check := func(t interface{ Errorf(string, ...any) }, orgID, externalID string) (plain bool) {
-		plain = isPlain(podero.Key{OrgID: orgID, ExternalID: externalID})
+		plain = podero.IsUUID(orgID) && isPlain(externalID)
 		request := &userv1.GetUserByExternalIdRequest{OrgId: orgID, ExternalId: externalID}
-		if err := service.check(request); plain && err != nil {
+		if err := service.check(request, "external_id", externalID); plain && err != nil {
 			t.Errorf("organization %q, external ID %q: %v", orgID, externalID, err)
 		}
 		return plain
@@ -62,4 +63,4 @@ func BenchmarkRules(b *testing.B) {
 
 type none struct{}
 
-func (none) FindUser(context.Context, podero.Key) (*userv1.User, error) { return nil, nil }
+func (none) Find(context.Context, podero.Key) (proto.Message, error) { return nil, nil }
