@@ -9,6 +9,7 @@ import (
 	gatewayv1 "example.com/podero-facade/gen/gateway/podero/user/v1"
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
 	"example.com/podero-facade/server/gateway"
+	"example.com/podero-facade/server/lookup"
 	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/users"
 )
@@ -22,12 +23,12 @@ type service struct {
 
 // services returns the services of the API.
 func (c *Config) services(finder podero.Finder) ([]service, error) {
-	usersService, err := users.New(users.Config{Finder: finder, Passthrough: c.UpstreamAuth == AuthPassthrough})
+	forUsers, err := users.New(lookup.Config{Finder: finder, Passthrough: c.UpstreamAuth == AuthPassthrough})
 	if err != nil {
 		return nil, err
 	}
 	return []service{
-		{&userv1.UserService_ServiceDesc, usersService, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
+		{&userv1.UserService_ServiceDesc, forUsers, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
 			return gatewayv1.RegisterUserServiceHandlerClient(ctx, mux, userv1.NewUserServiceClient(conn))
 		}},
 	}, nil

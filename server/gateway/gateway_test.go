@@ -23,6 +23,7 @@ import (
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/gateway"
 	"example.com/podero-facade/server/interceptor"
+	"example.com/podero-facade/server/lookup"
 	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/telemetry"
 	"example.com/podero-facade/server/users"
@@ -140,7 +141,7 @@ func (r *recorded) RoundTrip(request *http.Request) (*http.Response, error) {
 // lookups returns the whole way of a lookup to a recorded Podero.
 func lookups(t testing.TB) (*recorded, *users.Service) {
 	upstream := &recorded{}
-	service, err := users.New(users.Config{
+	service, err := users.New(lookup.Config{
 		Finder: podero.NewClient(podero.ClientConfig{
 			BaseURL: "http://127.0.0.1/api", Transport: upstream, AttemptTimeout: time.Minute,
 			Drift: podero.NewDrift(slog.New(slog.DiscardHandler), func(string, string) {}),

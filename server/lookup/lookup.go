@@ -1,0 +1,113 @@
+// Package lookup is what the RPCs of every service have in common: the rules of a request, whose token Podero is
+// asked with, and the way to the document.
+package lookup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"example.com/podero-facade/server/caller"
+	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/podero"
+	"example.com/podero-facade/server/secret"
+)
+
+// Desk takes requests of a service's.
+type Desk struct {
+	config Config
+	rules  protovalidate.Validator
+}
+
+// Config is what a Desk needs.
+type Config struct {
+	Finder      podero.Finder
+	Passthrough bool // whether each call's own bearer token goes to Podero
+}
+
+// New returns a Desk for requests of some types. It fails if their rules in the schema can't be compiled.
+func New(config Config, requests ...proto.Message) (*Desk, error) {
+	rules, err := protovalidate.New(protovalidate.WithMessages(requests...), protovalidate.WithDisableLazy())
+	if err != nil {
+		return nil, fmt.Errorf("compile the rules of the requests: %w", err)
+	}
+	return &Desk{config, rules}, nil
+}
+
+// Find finds the document that a request asks for, which the key names. plain says that the request obeys the rules
+// at a glance, as nearly all do: about all others the rules of the schema decide, which take longer to ask. Its
+// errors are *fault.Error.
+func Find[M proto.Message](ctx context.Context, d *Desk, request proto.Message, plain bool, key podero.Key) (M, error) {
+	var none M
+	token, err := d.token(ctx)
+	if err != nil {
+		return none, err
+	}
+	if !plain {
+		if err := d.check(request); err != nil {
+			return none, err
+		}
+	}
+	key.Token = token
+	found, err := d.config.Finder.Find(ctx, key)
+	message, _ := found.(M) // the type of the key's Resource
+	return message, err
+}
+
+// token returns the token that a call is to ask Podero with: none, unless the caller's own goes there.
+func (d *Desk) token(ctx context.Context) (secret.Text, error) {
+	if !d.config.Passthrough {
+		return secret.Text{}, nil
+	}
+	token, err := caller.BearerToken(ctx)
+	if err == nil && token.IsZero() {
+		err = errors.New("there is no authorization")
+	}
+	if err != nil {
+		return secret.Text{}, fault.New(fault.CallerUnauthenticated, err)
+	}
+	return token, nil
+}
+
+// check returns an INVALID_REQUEST that names every field that breaks a rule of the schema.
+func (d *Desk) check(request proto.Message) error {
+	if bytes := notText(request); bytes != nil { // only over REST: grpc-go refuses such a message itself
+		return invalid(bytes...)
+	}
+	err := d.rules.Validate(request)
+	if err == nil {
+		return nil
+	}
+	var broken *protovalidate.ValidationError
+	if !errors.As(err, &broken) {
+		return fault.New(fault.Internal, errors.New("the rules of the request can't be evaluated"))
+	}
+	violations := make([]fault.Violation, 0, len(broken.Violations))
+	for _, v := range broken.Violations {
+		violations = append(violations, fault.Violation{
+			Field:   protovalidate.FieldPathString(v.Proto.GetField()),
+			Message: v.Proto.GetMessage(),
+		})
+	}
+	return invalid(violations...)
+}
+
+// notText returns the violations of the fields whose text is not UTF-8, about which the rules can't be asked.
+func notText(request proto.Message) (violations []fault.Violation) {
+	request.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		if text, ok := value.Interface().(string); ok && !utf8.ValidString(text) {
+			violations = append(violations, fault.Violation{Field: string(field.Name()), Message: "must be valid UTF-8"})
+		}
+		return true
+	})
+	return violations
+}
+
+func invalid(violations ...fault.Violation) error {
+	return &fault.Error{Kind: fault.InvalidRequest, Violations: violations}
+}
