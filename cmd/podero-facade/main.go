@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	_ "golang.org/x/crypto/x509roots/fallback" // CAs to trust where the system has none, as in an image without a distribution
 	"google.golang.org/grpc/grpclog"
 
 	"example.com/podero-facade/server"
@@ -29,11 +30,12 @@ const (
 
 // commands are what the program does.
 type commands struct {
-	Serve   serveCommand   `cmd:"" help:"Run the service."`
-	Demo    demoCommand    `cmd:"" help:"Run the service in front of an embedded sandbox upstream, with nothing to configure."`
-	Sandbox sandboxCommand `cmd:"" help:"Run the sandbox upstream alone, for integration tests. Client ID and secret are both \"sandbox\"."`
-	Check   checkCommand   `cmd:"" help:"Try configuration, network, token and upstream step by step, and say what is wrong and how to mend it."`
-	Version versionCommand `cmd:"" help:"Print the versions of the program, of Go and of the source."`
+	Serve       serveCommand       `cmd:"" help:"Run the service."`
+	Demo        demoCommand        `cmd:"" help:"Run the service in front of an embedded sandbox upstream, with nothing to configure."`
+	Sandbox     sandboxCommand     `cmd:"" help:"Run the sandbox upstream alone, for integration tests. Client ID and secret are both \"sandbox\"."`
+	Check       checkCommand       `cmd:"" help:"Try configuration, network, token and upstream step by step, and say what is wrong and how to mend it."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask the service on this machine whether it is ready; for containers."`
+	Version     versionCommand     `cmd:"" help:"Print the versions of the program, of Go and of the source."`
 }
 
 // streams are the program's outputs.
