@@ -79,18 +79,31 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-var (
-	userRoute = regexp.MustCompile(`^/org/([^/]+)/users/by-ext-id/([^/]+)$`)
-	uuid      = regexp.MustCompile(`(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
-)
+// route is a path of the API: its organization, and what its last segment names.
+type route struct {
+	path *regexp.Regexp
+	find func(s *Sandbox, w http.ResponseWriter, r *http.Request, id string)
+}
+
+var routes = []route{
+	{regexp.MustCompile(`^/org/([^/]+)/users/by-ext-id/([^/]+)$`), (*Sandbox).user},
+}
+
+var uuid = regexp.MustCompile(`(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
 // api answers a call of the Partner API.
 func (s *Sandbox) api(w http.ResponseWriter, r *http.Request, path string) {
-	match := userRoute.FindStringSubmatch(path)
-	if match == nil {
-		notRouted(w)
-		return
+	for _, route := range routes {
+		if match := route.path.FindStringSubmatch(path); match != nil {
+			s.serve(w, r, route, match[1], match[2])
+			return
+		}
 	}
+	notRouted(w)
+}
+
+// serve checks what every route does, and finds what the last segment of the path names.
+func (s *Sandbox) serve(w http.ResponseWriter, r *http.Request, route route, org, segment string) {
 	if r.Method != http.MethodGet {
 		http.Error(w, "Method not allowed", http.StatusMethodNotAllowed)
 		return
@@ -100,8 +113,8 @@ func (s *Sandbox) api(w http.ResponseWriter, r *http.Request, path string) {
 		detail(w, http.StatusUnauthorized, "Unauthorized")
 		return
 	}
-	orgID, errOrg := url.PathUnescape(match[1])
-	externalID, errID := url.PathUnescape(match[2])
+	orgID, errOrg := url.PathUnescape(org)
+	id, errID := url.PathUnescape(segment)
 	if errOrg != nil || errID != nil {
 		notRouted(w)
 		return
@@ -110,13 +123,18 @@ func (s *Sandbox) api(w http.ResponseWriter, r *http.Request, path string) {
 		invalid(w, "uuid_parsing", "path", "org_id", "Input should be a valid UUID")
 		return
 	}
+	if !strings.EqualFold(orgID, OrgID) {
+		detail(w, http.StatusForbidden, "Forbidden")
+		return
+	}
+	route.find(s, w, r, id)
+}
+
+// user answers with the user behind an external ID.
+func (s *Sandbox) user(w http.ResponseWriter, r *http.Request, externalID string) {
 	includeDeleted, ok := boolean(r.URL.Query()["include_deleted"])
 	if !ok {
 		invalid(w, "bool_parsing", "query", "include_deleted", "Input should be a valid boolean, unable to interpret input")
-		return
-	}
-	if !strings.EqualFold(orgID, OrgID) {
-		detail(w, http.StatusForbidden, "Forbidden")
 		return
 	}
 	found, ok := s.users[externalID]
