@@ -181,6 +181,7 @@ func (s *service) call(ctx context.Context, t testing.TB, method, path string, h
 	if got := response.Header.Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'none'") {
 		t.Errorf("Content-Security-Policy %q", got)
 	}
+	checkDescribed(t, method, path, response, body)
 	a := answer{http: response, body: string(body), requestID: response.Header.Get("X-Request-Id")}
 	a.cache = strings.TrimSpace(response.Header.Get("X-Cache") + " " + response.Header.Get("Age"))
 	if response.StatusCode == http.StatusOK {

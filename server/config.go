@@ -42,7 +42,7 @@ type Config struct {
 // Listen says where the service listens.
 type Listen struct {
 	GRPCListen  string `name:"grpc-listen" placeholder:"ADDRESS" default:"127.0.0.1:9090" help:"Address for gRPC: the lookup, health and reflection."`
-	HTTPListen  string `name:"http-listen" placeholder:"ADDRESS" default:"127.0.0.1:8080" help:"Address for REST."`
+	HTTPListen  string `name:"http-listen" placeholder:"ADDRESS" default:"127.0.0.1:8080" help:"Address for REST and its OpenAPI document."`
 	AdminListen string `placeholder:"ADDRESS" default:"127.0.0.1:8081" help:"Address for /livez, /readyz and /metrics, and for /debug/pprof/ while it is loopback."`
 }
 

@@ -7,18 +7,15 @@ import (
 	"google.golang.org/grpc/reflection"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 
 	"example.com/podero-facade/gen"
 )
 
 // registerReflection lets clients read from the server what it serves, documentation included.
 func registerReflection(server *grpc.Server) {
-	options := reflection.ServerOptions{Services: server, DescriptorResolver: documented{sync.OnceValues(newAPIFiles)}}
+	options := reflection.ServerOptions{Services: server, DescriptorResolver: documented{sync.OnceValues(gen.Files)}}
 	reflectionv1.RegisterServerReflectionServer(server, reflection.NewServerV1(options))
 	reflectionv1alpha.RegisterServerReflectionServer(server, reflection.NewServer(options))
 }
@@ -26,14 +23,6 @@ func registerReflection(server *grpc.Server) {
 // documented resolves the API to descriptors with comments, which linked ones don't have, and all else to linked ones.
 type documented struct {
 	api func() (*protoregistry.Files, error) // made when it is first asked for: most processes are never
-}
-
-func newAPIFiles() (*protoregistry.Files, error) {
-	var set descriptorpb.FileDescriptorSet
-	if err := proto.Unmarshal(gen.PoderoUserV1, &set); err != nil {
-		return nil, err
-	}
-	return protodesc.NewFiles(&set)
 }
 
 // FindFileByPath finds a file by the path that it is imported by.

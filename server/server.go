@@ -79,6 +79,7 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 		intercept = interceptor.Chain(intercept, guard.Intercept)
 	}
 	rest := gateway.New(intercept, log, metrics)
+	rest.AddPage("/openapi.json", openAPIPage(&config))
 	for _, service := range services {
 		if err := rest.AddService(service.desc, service.handler, service.route); err != nil {
 			return nil, err

@@ -109,6 +109,18 @@ func (k Kind) Reason() string { return table[k].reason }
 // Code returns the gRPC code of the kind.
 func (k Kind) Code() codes.Code { return table[k].code }
 
+// HTTPStatus returns the HTTP status of the kind.
+func (k Kind) HTTPStatus() int { return table[k].http }
+
+// Kinds returns every kind, in the table's order.
+func Kinds() []Kind {
+	kinds := make([]Kind, len(table))
+	for i := range kinds {
+		kinds[i] = Kind(i)
+	}
+	return kinds
+}
+
 // Reasons returns every reason of the table, without duplicates, in the table's order.
 func Reasons() []string {
 	var reasons []string

@@ -28,13 +28,14 @@ type Handler struct {
 	mux     *runtime.ServeMux
 	conn    *Conn
 	query   query
+	pages   map[string]Page
 	log     *slog.Logger
 	metrics *telemetry.Metrics
 }
 
 // New returns a Handler whose calls pass the interceptor.
 func New(interceptor grpc.UnaryServerInterceptor, log *slog.Logger, metrics *telemetry.Metrics) *Handler {
-	h := &Handler{conn: NewConn(interceptor), log: log, metrics: metrics}
+	h := &Handler{conn: NewConn(interceptor), pages: map[string]Page{}, log: log, metrics: metrics}
 	noHeader := func(string) (string, bool) { return "", false }
 	h.mux = runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, &marshaler{}),
@@ -66,6 +67,12 @@ func (h *Handler) AddService(desc *grpc.ServiceDesc, service any, register Regis
 	return nil
 }
 
+// A Page answers GET and HEAD at a path beside the API. An error that it returns is the answer instead.
+type Page func(w http.ResponseWriter, r *http.Request) error
+
+// AddPage serves a page at a path. The headers of every answer are set when the page is asked for.
+func (h *Handler) AddPage(path string, page Page) { h.pages[path] = page }
+
 // Headers of every answer.
 var (
 	noStore = []string{"no-store"}
@@ -88,6 +95,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 
 	defer h.recover(ctx, w)
+	if page, ok := h.pages[r.URL.Path]; ok {
+		h.servePage(ctx, w, r, page)
+		return
+	}
 	query, err := h.query.normalize(r.URL.RawQuery)
 	if err != nil {
 		h.refuse(ctx, w, err)
@@ -109,6 +120,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	request.Body = http.NoBody // the gateway would read it to its end
 	h.mux.ServeHTTP(w, request)
+}
+
+func (h *Handler) servePage(ctx context.Context, w http.ResponseWriter, r *http.Request, page Page) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		h.routingError(ctx, nil, nil, w, r, http.StatusMethodNotAllowed)
+		return
+	}
+	if err := page(w, r); err != nil {
+		h.answer(ctx, w, fault.From(err))
+	}
 }
 
 // outgoingHeader returns the header of REST that a key of the RPC's metadata becomes.

@@ -68,17 +68,20 @@ func (m *marshaler) plan(message protoreflect.MessageDescriptor) *plan {
 	return p
 }
 
-// enumNames returns the names of an enum's values in lower case and without the enum's own name, which
-// proto style puts before them.
 func enumNames(enum protoreflect.EnumDescriptor) map[protoreflect.EnumNumber]string {
-	zero := string(enum.Values().Get(0).Name())
-	prefix := strings.TrimSuffix(zero, "UNSPECIFIED")
 	names := map[protoreflect.EnumNumber]string{}
 	for i := range enum.Values().Len() {
 		value := enum.Values().Get(i)
-		names[value.Number()] = strings.ToLower(strings.TrimPrefix(string(value.Name()), prefix))
+		names[value.Number()] = EnumName(value)
 	}
 	return names
+}
+
+// EnumName returns the name of an enum's value in JSON: in lower case and without the enum's own name, which
+// proto style puts before it.
+func EnumName(value protoreflect.EnumValueDescriptor) string {
+	zero := string(value.Parent().(protoreflect.EnumDescriptor).Values().Get(0).Name())
+	return strings.ToLower(strings.TrimPrefix(string(value.Name()), strings.TrimSuffix(zero, "UNSPECIFIED")))
 }
 
 func (m *marshaler) appendMessage(b []byte, message protoreflect.Message) ([]byte, error) {

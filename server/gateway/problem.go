@@ -13,8 +13,8 @@ import (
 	"example.com/podero-facade/server/fault"
 )
 
-// problem is an error as REST callers get it (RFC 9457; contract.md, section 3).
-type problem struct {
+// A Problem is an error as REST callers get it (RFC 9457; contract.md, section 3).
+type Problem struct {
 	Type      string         `json:"type"`
 	Title     string         `json:"title"`
 	Status    int            `json:"status"`
@@ -22,18 +22,19 @@ type problem struct {
 	Code      string         `json:"code"`
 	Reason    string         `json:"reason"`
 	RequestID string         `json:"request_id"`
-	Errors    []fieldProblem `json:"errors,omitzero"`
+	Errors    []FieldProblem `json:"errors,omitzero"`
 }
 
-type fieldProblem struct {
+// A FieldProblem says what is wrong with one field of a request.
+type FieldProblem struct {
 	Field   string `json:"field"`
 	Message string `json:"message"`
 }
 
-// writeProblem answers with the status of a failed call. All that it says comes from the status and its
-// details, so both protocols say the same.
-func writeProblem(w http.ResponseWriter, st *status.Status) {
-	p := problem{
+// NewProblem returns the problem that the status of a failed call becomes. All that it says comes from the
+// status and its details, so both protocols say the same.
+func NewProblem(st *status.Status) Problem {
+	p := Problem{
 		Type:   "about:blank",
 		Status: fault.HTTPStatus(st.Code()),
 		Detail: st.Message(),
@@ -47,12 +48,21 @@ func writeProblem(w http.ResponseWriter, st *status.Status) {
 		case *errdetails.RequestInfo:
 			p.RequestID = d.GetRequestId()
 		case *errdetails.BadRequest:
-			p.Errors = []fieldProblem{}
+			p.Errors = []FieldProblem{}
 			for _, v := range d.GetFieldViolations() {
-				p.Errors = append(p.Errors, fieldProblem{v.GetField(), v.GetDescription()})
+				p.Errors = append(p.Errors, FieldProblem{v.GetField(), v.GetDescription()})
 			}
-		case *errdetails.RetryInfo:
-			seconds := math.Ceil(d.GetRetryDelay().AsDuration().Seconds())
+		}
+	}
+	return p
+}
+
+// writeProblem answers with the status of a failed call.
+func writeProblem(w http.ResponseWriter, st *status.Status) {
+	p := NewProblem(st)
+	for _, detail := range st.Details() {
+		if retry, ok := detail.(*errdetails.RetryInfo); ok {
+			seconds := math.Ceil(retry.GetRetryDelay().AsDuration().Seconds())
 			w.Header().Set("Retry-After", strconv.Itoa(int(seconds)))
 		}
 	}

@@ -12,10 +12,23 @@ import (
 	"example.com/podero-facade/server/fault"
 )
 
-// booleanWords are the spellings of a boolean that Podero's framework takes, in any case.
-var booleanWords = map[string]string{
-	"true": "true", "t": "true", "yes": "true", "y": "true", "on": "true", "1": "true",
-	"false": "false", "f": "false", "no": "false", "n": "false", "off": "false", "0": "false",
+// BooleanWords returns the spellings of a boolean that Podero's framework takes, in any case.
+func BooleanWords() (yes, no []string) {
+	return []string{"true", "t", "yes", "y", "on", "1"}, []string{"false", "f", "no", "n", "off", "0"}
+}
+
+// boolean returns true or false for a spelling of it, and "" for anything else.
+func boolean(word string) string {
+	word = strings.ToLower(word)
+	yes, no := BooleanWords()
+	switch {
+	case slices.Contains(yes, word):
+		return "true"
+	case slices.Contains(no, word):
+		return "false"
+	default:
+		return ""
+	}
 }
 
 // query reads query strings as Podero does and writes them as grpc-gateway reads them.
@@ -55,7 +68,7 @@ func (q *query) normalize(raw string) (string, error) {
 			continue
 		}
 		value, err := url.QueryUnescape(rawValue)
-		word := booleanWords[strings.ToLower(value)]
+		word := boolean(value)
 		if err != nil || word == "" {
 			return "", invalidParameter(name, "must be true or false")
 		}

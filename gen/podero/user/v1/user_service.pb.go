@@ -139,12 +139,12 @@ var File_podero_user_v1_user_service_proto protoreflect.FileDescriptor
 
 const file_podero_user_v1_user_service_proto_rawDesc = "" +
 	"\n" +
-	"!podero/user/v1/user_service.proto\x12\x0epodero.user.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19podero/user/v1/user.proto\"\xb7\x02\n" +
-	"\x1aGetUserByExternalIdRequest\x12\x1f\n" +
-	"\x06org_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05orgId\x12\xce\x01\n" +
-	"\vexternal_id\x18\x02 \x01(\tB\xac\x01\xbaH\xa5\x01\xba\x01T\n" +
+	"!podero/user/v1/user_service.proto\x12\x0epodero.user.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19podero/user/v1/user.proto\"\xed\x02\n" +
+	"\x1aGetUserByExternalIdRequest\x12F\n" +
+	"\x06org_id\x18\x01 \x01(\tB/\xbaH,r*\x92\x02$016b78a7-0c7c-4241-a277-015c3ad3cb90\xb0\x01\x01R\x05orgId\x12\xdd\x01\n" +
+	"\vexternal_id\x18\x02 \x01(\tB\xbb\x01\xbaH\xb4\x01\xba\x01T\n" +
 	"\x13external_id.control\x12#must not contain control characters\x1a\x18!this.matches('\\\\p{Cc}')\xba\x01D\n" +
-	"\x10external_id.dots\x12\x13must not be . or ..\x1a\x1bthis != '.' && this != '..'r\x05\x10\x01\x18\xff\x01\x80\x01\x01R\n" +
+	"\x10external_id.dots\x12\x13must not be . or ..\x1a\x1bthis != '.' && this != '..'r\x14\x10\x01\x18\xff\x01\x92\x02\f134681893870\x80\x01\x01R\n" +
 	"externalId\x12'\n" +
 	"\x0finclude_deleted\x18\x03 \x01(\bR\x0eincludeDeleted\"G\n" +
 	"\x1bGetUserByExternalIdResponse\x12(\n" +

@@ -34,8 +34,8 @@ type UserServiceClient interface {
 	// Finds the user that an organization knows under its own identifier.
 	//
 	// Fails with NOT_FOUND (reason `USER_NOT_FOUND`) when the organization has no such user, and with
-	// INVALID_ARGUMENT (reason `INVALID_REQUEST`) when the request breaks one of its rules; a
-	// google.rpc.BadRequest then names the fields. Set a deadline: the lookup ends with it.
+	// INVALID_ARGUMENT (reason `INVALID_REQUEST`) when the request breaks one of its rules; the error
+	// then names the fields. Set a deadline: the lookup ends with it.
 	GetUserByExternalId(ctx context.Context, in *GetUserByExternalIdRequest, opts ...grpc.CallOption) (*GetUserByExternalIdResponse, error)
 }
 
@@ -69,8 +69,8 @@ type UserServiceServer interface {
 	// Finds the user that an organization knows under its own identifier.
 	//
 	// Fails with NOT_FOUND (reason `USER_NOT_FOUND`) when the organization has no such user, and with
-	// INVALID_ARGUMENT (reason `INVALID_REQUEST`) when the request breaks one of its rules; a
-	// google.rpc.BadRequest then names the fields. Set a deadline: the lookup ends with it.
+	// INVALID_ARGUMENT (reason `INVALID_REQUEST`) when the request breaks one of its rules; the error
+	// then names the fields. Set a deadline: the lookup ends with it.
 	GetUserByExternalId(context.Context, *GetUserByExternalIdRequest) (*GetUserByExternalIdResponse, error)
 	mustEmbedUnimplementedUserServiceServer()
 }
