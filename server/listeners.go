@@ -48,7 +48,7 @@ const (
 func (s *Server) listen(
 	intercept grpc.UnaryServerInterceptor, services []service, rest http.Handler, metrics *telemetry.Metrics,
 ) error {
-	options := []grpc.ServerOption{grpc.UnaryInterceptor(intercept)}
+	options := []grpc.ServerOption{grpc.UnaryInterceptor(intercept), grpc.StreamInterceptor(s.watchers.intercept)}
 	if len(s.config.CORSAllowedOrigin) > 0 {
 		rest = gateway.CORS(s.config.CORSAllowedOrigin, rest)
 	}

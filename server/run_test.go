@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -179,6 +181,44 @@ func TestStoppingLosesNoCall(t *testing.T) {
 	}
 	if _, err := s.rest.Get("http://" + s.HTTPAddr().String()); err == nil {
 		t.Error("the service still listens")
+	}
+}
+
+// TestStreamsDoNotKeepTheServiceFromStopping holds a Watch of the service's health and a reflection stream open.
+func TestStreamsDoNotKeepTheServiceFromStopping(t *testing.T) {
+	s := start(t, newUpstream(t, nil, nil), func(c *server.Config) { c.ShutdownDrainDelay = 300 * time.Millisecond })
+	watch, err := healthpb.NewHealthClient(s.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reflection, err := reflectionpb.NewServerReflectionClient(s.conn).ServerReflectionInfo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := &reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}}
+	if err := reflection.Send(list); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reflection.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	if health, err := watch.Recv(); err != nil || health.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		t.Errorf("health %v, %v", health.GetStatus(), err)
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.stop() }()
+	// A client that balances load learns first that it should call another replica.
+	if health, err := watch.Recv(); err != nil || health.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("health %v, %v", health.GetStatus(), err)
+	}
+	if _, err := watch.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("the watch ended with %v", err)
+	}
+	if _, err := reflection.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("reflection ended with %v", err)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
 	}
 }
 

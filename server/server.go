@@ -28,13 +28,14 @@ import (
 
 // Server is the service with its listeners open. Create it with New, then Run it.
 type Server struct {
-	config Config
-	log    *slog.Logger
-	health *health.Server
-	ready  *readiness
-	grpc   *grpc.Server
-	rest   *http.Server
-	admin  *http.Server
+	config   Config
+	log      *slog.Logger
+	health   *health.Server
+	ready    *readiness
+	watchers watchers
+	grpc     *grpc.Server
+	rest     *http.Server
+	admin    *http.Server
 
 	grpcListener, restListener, adminListener net.Listener
 
@@ -47,7 +48,7 @@ const flushTimeout = 5 * time.Second
 
 // New builds the service and opens its listeners. config must be valid.
 func New(config Config, log *slog.Logger) (_ *Server, err error) {
-	s := &Server{config: config, log: log, health: health.NewServer(), ready: &readiness{}}
+	s := &Server{config: config, log: log, health: health.NewServer(), ready: &readiness{}, watchers: watchers{make(chan struct{})}}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -246,6 +247,7 @@ func (s *Server) stop() error {
 
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
+	close(s.watchers.ending)
 	cutOff := s.rest.Shutdown(ctx)
 	graceful := make(chan struct{})
 	go func() {
