@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server"
 )
 
 // externalIDs are allowed, and harder than they look.
@@ -238,6 +239,33 @@ func TestIncludeDeleted(t *testing.T) {
 		})
 	}
 	if len(u.apiRequests()) != before {
+		t.Error("a bad request reached Podero")
+	}
+}
+
+// TestWhoMayNotCallLearnsThatFirst sends requests with bad parts that don't become the RPC's message as they are.
+func TestWhoMayNotCallLearnsThatFirst(t *testing.T) {
+	u := newUpstream(t, good, nil)
+	for name, mode := range map[string]func(*server.Config){"jwt": jwt, "passthrough": passthrough} {
+		s := start(t, u, mode)
+		for _, header := range []http.Header{{"Grpc-Timeout": {"0S"}}, {}} {
+			const query = "?include_deleted=maybe"
+			got := s.call(t.Context(), t, http.MethodGet, lookupPath+query, header)
+			failure{code: codes.Unauthenticated, http: 401, reason: "CALLER_UNAUTHENTICATED"}.check(t, got)
+			got = s.call(t.Context(), t, http.MethodGet, "/nowhere"+query, header)
+			failure{code: codes.NotFound, http: 404, reason: "NO_SUCH_ROUTE"}.check(t, got)
+			got = s.call(t.Context(), t, http.MethodPost, lookupPath+query, header)
+			failure{code: codes.Unimplemented, http: 405, reason: "METHOD_NOT_ALLOWED"}.check(t, got)
+		}
+		if name == "passthrough" {
+			got := s.call(t.Context(), t, http.MethodGet, lookupPath+"?include_deleted=maybe",
+				http.Header{"Authorization": {"Bearer caller-token"}, "Grpc-Timeout": {"0S"}})
+			if got.reason != "INVALID_REQUEST" || len(got.violations) != 2 {
+				t.Errorf("%s %v", got.reason, got.violations)
+			}
+		}
+	}
+	if len(u.apiRequests()) != 0 {
 		t.Error("a bad request reached Podero")
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"example.com/podero-facade/server/cache"
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/lookup"
 	"example.com/podero-facade/server/requestid"
 	"example.com/podero-facade/server/telemetry"
 	"example.com/podero-facade/server/tracecontext"
@@ -99,12 +100,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.servePage(ctx, w, r, page)
 		return
 	}
-	query, err := h.query.normalize(r.URL.RawQuery)
-	if err != nil {
-		h.refuse(ctx, w, err)
-		return
+	query, bad := h.query.normalize(r.URL.RawQuery)
+	badTimeout := !isTimeout(r.Header.Get(timeoutHeader))
+	if badTimeout {
+		bad = append(bad, fault.Violation{Field: timeoutHeader, Message: "must be 1 to 8 digits, not all of them 0, and a unit, one of H, M, S, m, u, n"})
+	}
+	if len(bad) > 0 {
+		ctx = lookup.WithViolations(ctx, bad)
 	}
 	request := r.WithContext(ctx)
+	if badTimeout {
+		request.Header = r.Header.Clone()
+		request.Header.Del(timeoutHeader)
+	}
 	if query != r.URL.RawQuery {
 		target := *r.URL
 		target.RawQuery = query
@@ -160,11 +168,8 @@ func (h *Handler) callError(
 			return
 		}
 	}
-	// The RPC's errors have details, so this one is grpc-gateway's own. Of all that it reads, only this
-	// header has not been checked by now.
-	h.refuse(ctx, w, &fault.Error{Kind: fault.InvalidRequest, Violations: []fault.Violation{{
-		Field: "Grpc-Timeout", Message: "must be up to 8 digits and a unit, one of H, M, S, m, u, n",
-	}}})
+	// The RPC's errors have details, so this one is grpc-gateway's own, and all that it reads has been checked by now.
+	h.refuse(ctx, w, fault.New(fault.Internal, fmt.Errorf("grpc-gateway fails with %s", st.Code())))
 }
 
 // routingError answers a call that no route takes.

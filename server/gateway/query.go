@@ -54,9 +54,9 @@ func (q *query) addService(desc *grpc.ServiceDesc) error {
 	return nil
 }
 
-// normalize returns the query string with what is known of it, or an INVALID_REQUEST. What can't be
+// normalize returns the query string with what is known of it, and what is wrong with that. What can't be
 // decoded can't be known, so it is left out like every other unknown parameter.
-func (q *query) normalize(raw string) (string, error) {
+func (q *query) normalize(raw string) (known string, bad []fault.Violation) {
 	if raw == "" {
 		return "", nil
 	}
@@ -70,19 +70,12 @@ func (q *query) normalize(raw string) (string, error) {
 		value, err := url.QueryUnescape(rawValue)
 		word := boolean(value)
 		if err != nil || word == "" {
-			return "", invalidParameter(name, "must be true or false")
+			return "", []fault.Violation{{Field: name, Message: "must be true or false"}}
 		}
 		if values.Has(name) {
-			return "", invalidParameter(name, "must be given once")
+			return "", []fault.Violation{{Field: name, Message: "must be given once"}}
 		}
 		values.Set(name, word)
 	}
 	return values.Encode(), nil
-}
-
-func invalidParameter(name, message string) error {
-	return &fault.Error{
-		Kind:       fault.InvalidRequest,
-		Violations: []fault.Violation{{Field: name, Message: message}},
-	}
 }

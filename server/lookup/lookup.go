@@ -48,8 +48,9 @@ func Find[M proto.Message](ctx context.Context, d *Desk, request proto.Message, 
 	if err != nil {
 		return none, err
 	}
-	if !plain {
-		if err := d.check(request); err != nil {
+	violations, _ := ctx.Value(violationsKey{}).([]fault.Violation)
+	if !plain || len(violations) > 0 {
+		if err := d.check(request, violations); err != nil {
 			return none, err
 		}
 	}
@@ -74,27 +75,33 @@ func (d *Desk) token(ctx context.Context) (secret.Text, error) {
 	return token, nil
 }
 
-// check returns an INVALID_REQUEST that names every field that breaks a rule of the schema.
-func (d *Desk) check(request proto.Message) error {
+// violationsKey is the key of a context for what is wrong with a call besides the fields of its request.
+type violationsKey struct{}
+
+// WithViolations returns the context of a call that is to be refused once it is known who calls: there is something
+// wrong with it that its request does not show, such as with the query of a REST call.
+func WithViolations(ctx context.Context, violations []fault.Violation) context.Context {
+	return context.WithValue(ctx, violationsKey{}, violations)
+}
+
+// check returns an INVALID_REQUEST with violations and every field that breaks a rule of the schema, if there are any.
+func (d *Desk) check(request proto.Message, violations []fault.Violation) error {
 	if bytes := notText(request); bytes != nil { // only over REST: grpc-go refuses such a message itself
-		return invalid(bytes...)
-	}
-	err := d.rules.Validate(request)
-	if err == nil {
-		return nil
+		return invalid(append(bytes, violations...))
 	}
 	var broken *protovalidate.ValidationError
-	if !errors.As(err, &broken) {
+	if err := d.rules.Validate(request); err != nil && !errors.As(err, &broken) {
 		return fault.New(fault.Internal, errors.New("the rules of the request can't be evaluated"))
 	}
-	violations := make([]fault.Violation, 0, len(broken.Violations))
-	for _, v := range broken.Violations {
-		violations = append(violations, fault.Violation{
-			Field:   protovalidate.FieldPathString(v.Proto.GetField()),
-			Message: v.Proto.GetMessage(),
-		})
+	if broken != nil {
+		for _, v := range broken.Violations {
+			violations = append(violations, fault.Violation{
+				Field:   protovalidate.FieldPathString(v.Proto.GetField()),
+				Message: v.Proto.GetMessage(),
+			})
+		}
 	}
-	return invalid(violations...)
+	return invalid(violations)
 }
 
 // notText returns the violations of the fields whose text is not UTF-8, about which the rules can't be asked.
@@ -108,6 +115,10 @@ func notText(request proto.Message) (violations []fault.Violation) {
 	return violations
 }
 
-func invalid(violations ...fault.Violation) error {
+// invalid returns an INVALID_REQUEST with violations, if there are any.
+func invalid(violations []fault.Violation) error {
+	if len(violations) == 0 {
+		return nil
+	}
 	return &fault.Error{Kind: fault.InvalidRequest, Violations: violations}
 }
