@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -444,6 +445,24 @@ func TestCORS(t *testing.T) {
 		_ = response.Body.Close()
 		if (response.StatusCode == 204) != allowed || (response.Header.Get("Access-Control-Allow-Methods") != "") != allowed {
 			t.Errorf("%s: preflight %d %v", origin, response.StatusCode, response.Header)
+		}
+		if got.http.Header.Get("Vary") != "Origin" || response.Header.Get("Vary") != "Origin" {
+			t.Errorf("%s: answers vary with %q and %q", origin, got.http.Header.Get("Vary"), response.Header.Get("Vary"))
+		}
+		if !allowed {
+			continue
+		}
+		// What the API takes and gives beyond the headers that the Fetch standard always lets pass.
+		for _, c := range []struct{ list, want string }{
+			{response.Header.Get("Access-Control-Allow-Methods"), "GET HEAD"},
+			{response.Header.Get("Access-Control-Allow-Headers"), "Authorization Grpc-Timeout Traceparent X-Request-Id"},
+			{got.http.Header.Get("Access-Control-Expose-Headers"), "Age Retry-After WWW-Authenticate X-Cache X-Request-Id"},
+		} {
+			names := strings.Split(c.list, ", ")
+			slices.Sort(names)
+			if strings.Join(names, " ") != c.want {
+				t.Errorf("%s, want %s", c.list, c.want)
+			}
 		}
 	}
 	off := start(t, u, nil)

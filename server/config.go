@@ -62,7 +62,7 @@ type Callers struct {
 	JWTJWKSURL        string   `name:"jwt-jwks-url" placeholder:"URL" help:"Where the issuer's keys are; without it, its discovery document says so."`
 	CallerPolicyFile  string   `placeholder:"FILE" help:"YAML file that says which callers may read which organizations. Without it, an authenticated caller may read all. Read again when it changes."`
 	AuditLog          string   `placeholder:"FILE" help:"File for a line of JSON about each lookup allowed or denied; - is the standard output."`
-	CORSAllowedOrigin []string `name:"cors-allowed-origin" placeholder:"ORIGIN" help:"Origin whose pages may call REST from a browser; repeatable."`
+	CORSAllowedOrigin []string `name:"cors-allowed-origin" placeholder:"ORIGIN" help:"Origin whose pages may call REST from a browser, such as https://portal.example; repeatable."`
 }
 
 // The values of Callers.CallerAuth.

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,6 +86,13 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		"upstream in the clear":      {func(c *server.Config) { c.UpstreamURL = "http://192.0.2.1/api" }, []string{"upstream-url --insecure"}},
 		"token URL in the clear":     {func(c *server.Config) { c.TokenURL = "http://example.com/token/" }, []string{"token-url --insecure"}},
 		"passthrough, API in clear":  {func(c *server.Config) { passthrough(c); c.UpstreamURL = "http://example.com" }, []string{"upstream-url --insecure"}},
+		"origins that are none": {func(c *server.Config) {
+			c.CORSAllowedOrigin = []string{
+				"https://portal.example", "http://127.0.0.1:3000", "app://portal", // these are
+				"*", "null", "portal.example", "https://portal.example/", "https://portal.example/app", "https://*.example", "https://Portal.example",
+				"https://portal.example:443", "http://portal.example:80", "https://", "https://a@portal.example", "",
+			}
+		}, slices.Repeat([]string{"cors-allowed-origin https://portal.example"}, 12)},
 		"many at once, in one order": {func(c *server.Config) { c.GRPCListen, c.ClientID, c.LogFormat = "", "", "" }, []string{"grpc-listen", "client-id", "log-format"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -102,6 +102,11 @@ func (c *Config) checkCallers(refuse refuseFunc) {
 	if c.needs(CallerMTLS) && (c.TLSClientCAFile == "" || !c.hasTLS()) {
 		refuse("tls-client-ca-file", "is missing; --caller-auth=mtls needs it, and --tls-cert-file and --tls-key-file")
 	}
+	for _, origin := range c.CORSAllowedOrigin {
+		if !isOrigin(origin) {
+			refuse("cors-allowed-origin", "%q is not an origin; give one as browsers send it, like https://portal.example or http://127.0.0.1:3000", origin)
+		}
+	}
 	c.checkJWT(refuse)
 	if c.CallerPolicyFile == "" {
 		return
@@ -256,6 +261,15 @@ func checkURL(flag, value string, refuse refuseFunc) {
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		refuse(flag, "has a query or a fragment; leave it out")
 	}
+}
+
+// isOrigin reports whether a value is an origin as a browser writes it (RFC 6454, section 6.2): scheme, host and a
+// port that is not the scheme's own, in lower case. "null" is the origin of too much, and "*" of everything.
+func isOrigin(value string) bool {
+	u, err := url.Parse(value)
+	return err == nil && u.Scheme != "" && u.Hostname() != "" && value == u.Scheme+"://"+u.Host &&
+		value == strings.ToLower(value) && !strings.Contains(value, "*") &&
+		(u.Scheme != "https" || u.Port() != "443") && (u.Scheme != "http" || u.Port() != "80")
 }
 
 func isPlainBeyondLoopback(value string) bool {

@@ -7,8 +7,8 @@ import (
 
 // The headers that a page may send and read beside those that the Fetch standard always allows.
 const (
-	corsRequestHeaders  = "Authorization, Grpc-Timeout, X-Request-Id"
-	corsResponseHeaders = "Age, Retry-After, X-Cache, X-Request-Id"
+	corsRequestHeaders  = "Authorization, Grpc-Timeout, Traceparent, X-Request-Id"
+	corsResponseHeaders = "Age, Retry-After, WWW-Authenticate, X-Cache, X-Request-Id"
 	corsMaxAge          = "600" // seconds
 )
 
