@@ -60,7 +60,7 @@ func TestATraceGoesOnToPodero(t *testing.T) {
 			if got := header.Get("Traceparent"); (got == sent && got != "") != carried || !carried && got != "" {
 				t.Errorf("sent %q, Podero got %q", sent, got)
 			}
-			if (header.Get("Tracestate") == "vendor=1") != carried || header.Get("Baggage") != "" {
+			if header.Get("Tracestate") != "" || header.Get("Baggage") != "" {
 				t.Errorf("Podero got tracestate %q, baggage %q", header.Get("Tracestate"), header.Get("Baggage"))
 			}
 		})

@@ -191,7 +191,9 @@ func TestTracesAndMetricsGoWhereTheVariablesSay(t *testing.T) {
 				t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
 				u := newUpstream(t, inTurn(replyJSON(503, detail), good), nil)
 				s := start(t, u, nil)
-				header := http.Header{"Traceparent": {"00-" + callTrace + "-" + callSpan + "-01"}, "X-Request-Id": {"request-1"}}
+				header := http.Header{
+					"Traceparent": {"00-" + callTrace + "-" + callSpan + "-01"}, "Tracestate": {"vendor=1"}, "X-Request-Id": {"request-1"},
+				}
 				if got := over.lookup(t.Context(), t, s, theUser(), header); got.user == nil {
 					t.Fatal(got.reason)
 				}
@@ -240,6 +242,9 @@ func checkSpans(t *testing.T, c *collector, u *upstream) {
 		sent := u.apiRequests()[i].Header.Get("Traceparent")
 		if want := fmt.Sprintf("00-%s-%x-01", callTrace, attempt.GetSpanId()); sent != want {
 			t.Errorf("Podero got traceparent %s, want %s", sent, want)
+		}
+		if state := u.apiRequests()[i].Header.Get("Tracestate"); state != "" {
+			t.Errorf("Podero got tracestate %s", state)
 		}
 		got := attributesOf(attempt.GetAttributes())
 		statuses[got["http.response.status_code"]] = true

@@ -11,9 +11,10 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"example.com/podero-facade/server/tracecontext"
 )
 
 // A Place is what the service sends requests to, as far as metrics and traces may know: a URL's path may name a
@@ -117,7 +118,7 @@ func (t *traced) RoundTrip(request *http.Request) (*http.Response, error) {
 		trace.WithSpanKind(trace.SpanKindClient), t.always)
 	defer span.End()
 	request = request.Clone(ctx)
-	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(request.Header))
+	tracecontext.ToHTTP(ctx, request.Header)
 	response, err := t.next.RoundTrip(request)
 	key := t.place.keyOf(request, response, err)
 	span.SetAttributes(key.attributes()...)

@@ -1,5 +1,6 @@
 // Package tracecontext carries the trace that a call belongs to from the caller to Podero (W3C Trace Context):
-// traceparent and tracestate. Baggage is not carried, as it may be anything.
+// traceparent alone. tracestate goes no further than to the service's own spans, and baggage not even there: both may
+// be anything.
 package tracecontext
 
 import (
@@ -30,6 +31,7 @@ func FromMetadata(ctx context.Context) context.Context {
 // ToHTTP writes the trace of ctx to the header of a request to Podero.
 func ToHTTP(ctx context.Context, header http.Header) {
 	w3c.Inject(ctx, propagation.HeaderCarrier(header))
+	header.Del("Tracestate")
 }
 
 // ID returns the ID of the trace that ctx belongs to, or "".
