@@ -108,6 +108,8 @@ var mappings = []struct {
 	{"external_user_id", `134681893870`, "134681893870"},
 	{"external_user_id", `12345678901234567890123`, "12345678901234567890123"},
 	{"external_user_id", `1234567890123456789.0`, "1234567890123456789"},
+	{"external_user_id", `17e307`, "17" + strings.Repeat("0", 307)},
+	{"external_user_id", `1` + strings.Repeat("7", 308), "1" + strings.Repeat("7", 308)},
 
 	{"email", `""`, ""},
 	{"email", `"a@b\u002ede"`, "a@b.de"},
@@ -233,6 +235,8 @@ var contractViolations = []struct {
 	{"double too large", document(member{"longitude", `1e309`}), "field longitude"},
 	{"number with a fraction as text", document(member{"zip_code", `11011.5`}), "field zip_code"},
 	{"number without end as text", document(member{"external_user_id", `1e400`}), "field external_user_id"},
+	{"number beyond a double as text", document(member{"external_user_id", `2e308`}), "field external_user_id"},
+	{"number beyond a double as text, in digits", document(member{"zip_code", `-2` + strings.Repeat("0", 308)}), "field zip_code"},
 	{"zip code of another type", document(member{"zip_code", `["11011"]`}), "field zip_code"},
 	{"time as number", document(member{"last_login", `1700000000`}), "field last_login"},
 	{"time as a date", document(member{"last_login", `"2023-11-07"`}), "field last_login"},

@@ -120,11 +120,14 @@ func (d *document) own(part string) string {
 }
 
 func (d *document) textOrDigits(value string) (string, error) {
-	if isNumber(value) {
-		digits, err := wholeNumber(value)
-		return d.own(digits), err
+	if !isNumber(value) {
+		return d.text(value)
 	}
-	return d.text(value)
+	if _, err := double(value); err != nil {
+		return "", err
+	}
+	digits, err := wholeNumber(value)
+	return d.own(digits), err
 }
 
 func isNumber(value string) bool { return value[0] == '-' || '0' <= value[0] && value[0] <= '9' }
