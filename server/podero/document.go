@@ -27,6 +27,12 @@ type decoder struct {
 	input bytes.Buffer
 }
 
+// reset makes the decoder read another document.
+func (r *decoder) reset(body []byte) {
+	r.input = *bytes.NewBuffer(body)
+	r.json.Reset(&r.input)
+}
+
 // decoders gives decoders. A pool is safe for everybody.
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
 
@@ -45,10 +51,12 @@ type document struct {
 // are those that an error may name.
 func decode(body []byte, drift *Drift, message proto.Message, to members) error {
 	r := decoders.Get().(*decoder)
-	defer decoders.Put(r)
-	r.input = *bytes.NewBuffer(body)
+	defer func() {
+		r.reset(nil) // or it would keep a person's data until somebody uses it again
+		decoders.Put(r)
+	}()
+	r.reset(body)
 	dec := &r.json
-	dec.Reset(&r.input)
 	if token, err := dec.ReadToken(); err != nil || token.Kind() != '{' {
 		return violation("", "is not a JSON object")
 	}

@@ -9,10 +9,12 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
+	"weak"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -78,6 +80,20 @@ func FuzzDocument(f *testing.F) {
 		}
 		compare(t, user, want)
 	})
+}
+
+func TestADecoderKeepsNoDocument(t *testing.T) {
+	for _, document := range []string{`{"id":"Peter Schmidt","role":7,"email":"peter@example.com"}`, `{"id":"Peter Schmidt, whom nobody knows`} {
+		body := []byte(document)
+		kept := weak.Make(&body[0])
+		if _, err := readUser(body, quietDrift()); err == nil {
+			t.Fatal("the document was read")
+		}
+		runtime.GC() // keeps what is in a pool for one more time
+		if kept.Value() != nil {
+			t.Errorf("%s is still there", document)
+		}
+	}
 }
 
 func compare(t *testing.T, user *userv1.User, want map[string]any) {
