@@ -23,7 +23,8 @@ func Example() {
 
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer func() { _ = conn.Close() }()
 	users := userv1.NewUserServiceClient(conn)
