@@ -235,13 +235,13 @@ func TestOnlyKnownHeadersComeBack(t *testing.T) {
 
 func TestABadTimeoutHeaderIsRefused(t *testing.T) {
 	s := start(t, newUpstream(t, replyJSON(200, document()), nil), nil)
-	for _, value := range []string{"soon", "5", "S", "5x", "-5S", "1.5S", "0S", "000m", "123456789n", "000000001S", "+5S", "5 S"} {
+	for _, value := range []string{"soon", "5", "S", "5x", "-5S", "1.5S", "0S", "05S", "123456789n", "+5S", "5 S"} {
 		got := lookupREST(t.Context(), t, s, theUser(), http.Header{"Grpc-Timeout": {value}})
 		if got.reason != "INVALID_REQUEST" || len(got.violations) != 1 || got.violations[0].field != "Grpc-Timeout" {
 			t.Errorf("%q: %s %v", value, got.reason, got.violations)
 		}
 	}
-	for _, value := range []string{"", "5S", "99999999m", "00000001H"} {
+	for _, value := range []string{"", "5S", "99999999m"} {
 		if got := lookupREST(t.Context(), t, s, theUser(), http.Header{"Grpc-Timeout": {value}}); got.user == nil {
 			t.Errorf("%q: %s", value, got.message)
 		}

@@ -103,7 +103,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query, bad := h.query.normalize(r.URL.RawQuery)
 	badTimeout := !isTimeout(r.Header.Get(timeoutHeader))
 	if badTimeout {
-		bad = append(bad, fault.Violation{Field: timeoutHeader, Message: "must be 1 to 8 digits, not all of them 0, and a unit, one of H, M, S, m, u, n"})
+		bad = append(bad, fault.Violation{Field: timeoutHeader, Message: "must be a number of up to 8 digits, not 0, and a unit, one of H, M, S, m, u, n"})
 	}
 	if len(bad) > 0 {
 		ctx = lookup.WithViolations(ctx, bad)

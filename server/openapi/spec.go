@@ -50,8 +50,8 @@ var requestHeaders = object[parameter]{
 	}},
 	{"Grpc-Timeout", parameter{
 		Name: "Grpc-Timeout", In: "header",
-		Description: "How long the caller waits: digits and a unit, `H`, `M`, `S`, `m` (milliseconds), `u` or `n`. The lookup ends by then.",
-		Schema:      &schema{Type: types{"string"}, Pattern: "^[0-9]{1,8}[HMSmun]$"},
+		Description: "How long the caller waits: a number of up to 8 digits and a unit, `H`, `M`, `S`, `m` (milliseconds), `u` or `n`. The lookup ends by then.",
+		Schema:      &schema{Type: types{"string"}, Pattern: "^[1-9][0-9]{0,7}[HMSmun]$"},
 	}},
 }
 
