@@ -14,9 +14,10 @@ import (
 
 // commands are what the program does.
 type commands struct {
-	Run  runCommand  `cmd:"" default:"withargs" help:"Measure the scenarios and print what was seen."`
-	Peer peerCommand `cmd:"" help:"Serve a peer, or the upstream, until a signal."`
-	Load loadCommand `cmd:"" help:"Put load on a server and print the sample as JSON."`
+	Run   runCommand   `cmd:"" default:"withargs" help:"Measure the scenarios and print what was seen."`
+	Chart chartCommand `cmd:"" help:"Draw the charts of a run, and print its table."`
+	Peer  peerCommand  `cmd:"" help:"Serve a peer, or the upstream, until a signal."`
+	Load  loadCommand  `cmd:"" help:"Put load on a server and print the sample as JSON."`
 }
 
 func main() {

@@ -41,15 +41,34 @@ var scenarios = []scenario{
 	{"P3", "REST, uncached, another user with each call; 64 callers", steady(comparison{
 		contenders: []contender{facadeREST, rproxyPeer, gwloopPeer},
 		checks: []ratio{
-			{of: cpu, what: "CPU / rproxy", a: "facade", b: "rproxy", target: 1.00},
-			{of: cpu, what: "CPU / gwloop", a: "facade", b: "gwloop", target: 0.58},
+			{of: cpu, what: "CPU / rproxy", a: "facade REST", b: "rproxy", target: 1.00},
+			{of: cpu, what: "CPU / gwloop", a: "facade REST", b: "gwloop", target: 0.58},
 		},
 	})},
 	{"P4", "REST, cached; 64 callers", steady(comparison{
 		contenders: []contender{cachedREST, constantPeer},
 		users:      cachedUsers,
-		checks:     []ratio{{of: cpu, what: "CPU / httpconst", a: "facade", b: "httpconst", target: 1.50}},
+		checks:     []ratio{{of: cpu, what: "CPU / httpconst", a: "facade REST", b: "httpconst", target: 1.50}},
 	})},
+	{"P5", "one call at a time, uncached; what is added to the upstream's own time is p50 less that of the upstream", steady(comparison{
+		contenders: []contender{upstreamItself, facade, barePeer, vanguardPeer, facadeREST, rproxyPeer},
+		callers:    []int{1},
+		checks: []ratio{
+			{of: p50, what: "added p50 / bare", a: "facade", b: "bare", less: "upstream", target: 1.00},
+			{of: p50, what: "added p50 / vanguard", a: "facade", b: "vanguard", less: "upstream", target: 0.70},
+			{of: p50, what: "added p50, REST / rproxy", a: "facade REST", b: "rproxy", less: "upstream", target: 1.15},
+		},
+	})},
+	{"P6", "gRPC, uncached, another user with each call; on 4 connections", steady(comparison{
+		contenders: []contender{facade, barePeer, vanguardPeer},
+		callers:    []int{1, 8, manyCallers, 512},
+		checks:     []ratio{{of: throughput, what: "calls/s / bare", a: "facade", b: "bare", target: 0.95, atLeast: true}},
+		steps:      []step{{what: "calls/s, 512 callers / 64", of: "facade", a: 512, b: manyCallers, target: 0.95}},
+	})},
+	{"P7", "500 identical lookups at once, the upstream takes 500 ms", playBurst},
+	{"P8", "the upstream takes 1 s, 5,000 callers with 500 ms call once a second; then it is well again", playStorm},
+	{"P9", "what the program takes", playFootprint},
+	{"P10", "the document to a User, and a User to REST's JSON; without network", playBenchmarks},
 }
 
 // contender is a server, and how to call it.
@@ -66,21 +85,24 @@ func startPeer(name string, environment ...string) func(*lab) (*process, error) 
 
 func startFacade(lab *lab) (*process, error) { return lab.service() }
 
+func startUpstream(lab *lab) (*process, error) { return lab.upstream, nil }
+
 func startCached(lab *lab) (*process, error) { return lab.service("--cache-ttl", cacheTTL) }
 
 // The contenders.
 var (
-	facade       = contender{name: "facade", start: startFacade}
-	facadeREST   = contender{name: "facade", start: startFacade, rest: true}
-	cached       = contender{name: "facade", start: startCached}
-	cachedREST   = contender{name: "facade", start: startCached, rest: true}
-	echoPeer     = contender{name: "echo", start: startPeer("echo"), constant: true}
-	barePeer     = contender{name: "bare", start: startPeer("bare")}
-	barePeerLazy = contender{name: "bare GOGC=400", start: startPeer("bare", "GOGC=400")}
-	vanguardPeer = contender{name: "vanguard", start: startPeer("vanguard")}
-	rproxyPeer   = contender{name: "rproxy", start: startPeer("rproxy"), rest: true}
-	gwloopPeer   = contender{name: "gwloop", start: startPeer("gwloop"), rest: true}
-	constantPeer = contender{name: "httpconst", start: startPeer("httpconst"), rest: true, constant: true}
+	facade         = contender{name: "facade", start: startFacade}
+	facadeREST     = contender{name: "facade REST", start: startFacade, rest: true}
+	cached         = contender{name: "facade", start: startCached}
+	cachedREST     = contender{name: "facade REST", start: startCached, rest: true}
+	echoPeer       = contender{name: "echo", start: startPeer("echo"), constant: true}
+	barePeer       = contender{name: "bare", start: startPeer("bare")}
+	barePeerLazy   = contender{name: "bare GOGC=400", start: startPeer("bare", "GOGC=400")}
+	vanguardPeer   = contender{name: "vanguard", start: startPeer("vanguard")}
+	rproxyPeer     = contender{name: "rproxy", start: startPeer("rproxy"), rest: true}
+	gwloopPeer     = contender{name: "gwloop", start: startPeer("gwloop"), rest: true}
+	upstreamItself = contender{name: "upstream", start: startUpstream, rest: true}
+	constantPeer   = contender{name: "httpconst", start: startPeer("httpconst"), rest: true, constant: true}
 )
 
 // comparison is contenders under the same load.
@@ -89,18 +111,30 @@ type comparison struct {
 	callers    []int // at the same time; 64 if there are none
 	users      int   // how many are asked for; 0 for another one with each call
 	checks     []ratio
+	steps      []step
 }
 
-// ratio is a check of two rows.
+// ratio is a check of two contenders, a to b, with each number of callers.
 type ratio struct {
 	of      func(row) float64
 	what    string
-	a, b    string // the contenders, a to b
+	a, b    string
+	less    string // a contender to subtract from both
 	target  float64
 	atLeast bool
 }
 
-func cpu(r row) float64 { return r.CPU }
+// step is a check of a contender's throughput with two numbers of callers, a to b.
+type step struct {
+	what   string
+	of     string
+	a, b   int
+	target float64
+}
+
+func cpu(r row) float64        { return r.CPU }
+func p50(r row) float64        { return r.P50 }
+func throughput(r row) float64 { return r.Throughput }
 
 // steady returns a scenario in which callers call one after another: each round measures every contender, so that what
 // disturbs one disturbs all.
@@ -119,6 +153,10 @@ func steady(c comparison) func(context.Context, *lab, *runCommand) (*result, err
 				seen.Checks = append(seen.Checks, check.check(seen, n, len(callers) > 1))
 			}
 		}
+		for _, step := range c.steps {
+			value := seen.find(step.of, step.a).Throughput / seen.find(step.of, step.b).Throughput
+			seen.Checks = append(seen.Checks, check{What: step.what, Value: value, Target: step.target, AtLeast: true})
+		}
 		return seen, nil
 	}
 }
@@ -128,9 +166,12 @@ func (r ratio) check(seen *result, callers int, name bool) check {
 	if name {
 		what = fmt.Sprintf("%s, %d callers", what, callers)
 	}
-	return check{
-		What: what, Value: r.of(seen.find(r.a, callers)) / r.of(seen.find(r.b, callers)), Target: r.target, AtLeast: r.atLeast,
+	a, b := r.of(seen.find(r.a, callers)), r.of(seen.find(r.b, callers))
+	if r.less != "" {
+		less := r.of(seen.find(r.less, callers))
+		a, b = a-less, b-less
 	}
+	return check{What: what, Value: a / b, Target: r.target, AtLeast: r.atLeast}
 }
 
 // measure measures every contender under every number of callers, in rounds.
@@ -142,7 +183,9 @@ func (c *comparison) measure(ctx context.Context, lab *lab, run *runCommand, cal
 			return nil, err
 		}
 		servers[i] = server
-		defer server.stop()
+		if server != lab.upstream {
+			defer server.stop()
+		}
 	}
 	type place struct{ contender, callers int }
 	samples := map[place][]*sample{}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
@@ -18,7 +17,7 @@ import (
 )
 
 const (
-	burstDelay    = 100 * time.Millisecond // of the upstream, in a burst
+	burstDelay    = 500 * time.Millisecond // of the upstream, in a burst
 	stormDelay    = time.Second            // in a storm
 	stormPatience = 500 * time.Millisecond // of its callers
 	stormLimit    = 600 * time.Millisecond // for answers
@@ -27,7 +26,7 @@ const (
 
 // control asks the upstream for something beside its API.
 func control(upstream, path string) (string, error) {
-	response, err := http.Get(upstream + path) //nolint:gosec,noctx // our own, on loopback
+	response, err := http.Get(upstream + path)
 	if err != nil {
 		return "", err
 	}
@@ -104,7 +103,7 @@ func (c *loadCommand) storm(ctx context.Context, callers []caller) (*sample, err
 	for i, call := range callers {
 		running.Go(func() {
 			next := c.ids(i)
-			for at := begun.Add(rand.N(stormPace)); at.Before(end) && wait(ctx, time.Until(at)); at = at.Add(stormPace) {
+			for at := begun.Add(stormPace * time.Duration(i) / time.Duration(len(callers))); at.Before(end) && wait(ctx, time.Until(at)); at = at.Add(stormPace) {
 				took, err := impatient(ctx, call, next())
 				switch code := status.Code(err); code {
 				case codes.OK, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Unavailable:
