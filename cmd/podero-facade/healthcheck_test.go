@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/x509"
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -16,17 +17,19 @@ func TestHealthcheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	admin := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	admin := &http.Server{ReadHeaderTimeout: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/readyz" {
 			t.Errorf("asked for %s", r.URL.Path)
 		}
 		w.WriteHeader(status)
 	})}
-	served := make(chan error)
+	served := make(chan error, 1)
 	go func() { served <- admin.Serve(listener) }()
 	t.Cleanup(func() {
 		_ = admin.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	// A proxy of the environment's stands between nobody and this machine.
@@ -46,9 +49,9 @@ func TestHealthcheck(t *testing.T) {
 	} {
 		status = c.answer
 		t.Setenv("PODERO_FACADE_ADMIN_LISTEN", c.address)
-		var out, errors output
-		if got := run(t.Context(), []string{"healthcheck"}, streams{&out, &errors}); got != c.status || !strings.Contains(errors.String(), c.want) {
-			t.Errorf("%s: exit status %d, %s", c.address, got, errors.String())
+		var out, failures output
+		if got := run(t.Context(), []string{"healthcheck"}, streams{&out, &failures}); got != c.status || !strings.Contains(failures.String(), c.want) {
+			t.Errorf("%s: exit status %d, %s", c.address, got, failures.String())
 		}
 	}
 }
