@@ -60,7 +60,12 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 	}
 	metrics := observed.Metrics
 	s.closers = append(s.closers, func() { s.flush(observed) })
-	finder, err := s.newFinder(observed)
+	transport, err := newTransport(&config.Upstream)
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, transport.CloseIdleConnections)
+	finder, err := s.newFinder(observed, transport)
 	if err != nil {
 		return nil, err
 	}
@@ -90,14 +95,8 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 }
 
 // newFinder builds the way of a lookup, from the upstream to the caller.
-func (s *Server) newFinder(observed *telemetry.Telemetry) (podero.Finder, error) {
+func (s *Server) newFinder(observed *telemetry.Telemetry, transport http.RoundTripper) (podero.Finder, error) {
 	config, metrics := &s.config, observed.Metrics
-	transport, err := newTransport(&config.Upstream)
-	if err != nil {
-		return nil, err
-	}
-	s.closers = append(s.closers, transport.CloseIdleConnections)
-
 	drift := podero.NewDrift(s.log, metrics.CountDrift)
 	var finder podero.Finder = newClient(&config.Upstream, observed.RoundTripper(transport, config.lookups()), drift, metrics.CountAttempt)
 	limiter := resilience.NewLimiter(config.UpstreamMaxConcurrency, config.UpstreamAttemptTimeout, finder)

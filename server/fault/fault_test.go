@@ -69,3 +69,33 @@ func TestFrom(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// BenchmarkStatus is what the error table costs a call that fails.
+func BenchmarkStatus(b *testing.B) {
+	for _, kind := range []fault.Kind{fault.UserNotFound, fault.UpstreamCircuitOpen, fault.InvalidRequest} {
+		b.Run(kind.Reason(), func(b *testing.B) {
+			b.ReportAllocs()
+			failure := failed(kind)
+			for b.Loop() {
+				_ = failure.Status("request-7").Err()
+			}
+		})
+	}
+}
+
+// failed returns an error with all the details that its kind can have.
+func failed(kind fault.Kind) *fault.Error {
+	failure := fault.New(kind, nil)
+	failure.HTTPStatus, failure.RetryAfter = 404, time.Second
+	failure.Violations = []fault.Violation{{Field: "org_id", Message: "must be a valid UUID"}}
+	return failure
+}
+
+func TestAFailureTakesFewAllocations(t *testing.T) {
+	for kind, most := range map[fault.Kind]float64{fault.UserNotFound: 32, fault.UpstreamCircuitOpen: 28, fault.InvalidRequest: 34} {
+		failure := failed(kind)
+		if got := testing.AllocsPerRun(1000, func() { _ = failure.Status("request-7").Err() }); got > most {
+			t.Errorf("%s: %v allocations, at most %v are known to be needed", kind.Reason(), got, most)
+		}
+	}
+}

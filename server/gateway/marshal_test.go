@@ -68,3 +68,15 @@ func TestShareKeepsWhatIsSet(t *testing.T) {
 		t.Error("something that is no message was shared")
 	}
 }
+
+func TestAnAnswerTakesOneAllocation(t *testing.T) {
+	m, user := &marshaler{}, fullUser()
+	got := testing.AllocsPerRun(1000, func() {
+		if _, err := m.Marshal(user); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got > 1 { // the bytes
+		t.Errorf("%v allocations", got)
+	}
+}

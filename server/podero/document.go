@@ -23,14 +23,16 @@ const maxShared = 4 << 10
 
 // decoder is what decoding a document needs and the next one can use again.
 type decoder struct {
-	json  jsontext.Decoder
-	input bytes.Buffer
+	json     jsontext.Decoder
+	input    bytes.Buffer
+	document document
 }
 
 // reset makes the decoder read another document.
-func (r *decoder) reset(body []byte) {
+func (r *decoder) reset(body []byte, drift *Drift) {
 	r.input = *bytes.NewBuffer(body)
 	r.json.Reset(&r.input)
+	r.document = document{string(body), drift}
 }
 
 // decoders gives decoders. A pool is safe for everybody.
@@ -52,15 +54,14 @@ type document struct {
 func decode(body []byte, drift *Drift, message proto.Message, to members) error {
 	r := decoders.Get().(*decoder)
 	defer func() {
-		r.reset(nil) // or it would keep a person's data until somebody uses it again
+		r.reset(nil, nil) // or it would keep a person's data until somebody uses it again
 		decoders.Put(r)
 	}()
-	r.reset(body)
-	dec := &r.json
+	r.reset(body, drift)
+	dec, d := &r.json, &r.document
 	if token, err := dec.ReadToken(); err != nil || token.Kind() != '{' {
 		return violation("", "is not a JSON object")
 	}
-	d := document{string(body), drift}
 	for dec.PeekKind() == '"' {
 		name, err := d.read(dec)
 		if err != nil {
@@ -73,7 +74,7 @@ func decode(body []byte, drift *Drift, message proto.Message, to members) error 
 		if err != nil {
 			return syntaxViolation(err, message)
 		}
-		if err := to.set(&d, name, value); err != nil {
+		if err := to.set(d, name, value); err != nil {
 			return violation(name, err.Error())
 		}
 	}
