@@ -107,13 +107,21 @@ type sentMetadata struct {
 func (s *sentMetadata) Method() string { return s.method }
 
 func (s *sentMetadata) SetHeader(md metadata.MD) error {
-	s.header = metadata.Join(s.header, md)
+	s.header = join(s.header, md)
 	return nil
 }
 
 func (s *sentMetadata) SendHeader(md metadata.MD) error { return s.SetHeader(md) }
 
 func (s *sentMetadata) SetTrailer(md metadata.MD) error {
-	s.trailer = metadata.Join(s.trailer, md)
+	s.trailer = join(s.trailer, md)
 	return nil
+}
+
+// join adds metadata to what was sent before, which mostly is nothing. Whoever sends it makes it for that.
+func join(before, md metadata.MD) metadata.MD {
+	if before == nil {
+		return md
+	}
+	return metadata.Join(before, md)
 }

@@ -100,33 +100,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.servePage(ctx, w, r, page)
 		return
 	}
-	query, bad := h.query.normalize(r.URL.RawQuery)
-	badTimeout := !isTimeout(r.Header.Get(timeoutHeader))
-	if badTimeout {
+	query, bad := h.query.read(r.URL.RawQuery)
+	passed := passedHeader(r.Header)
+	if !isTimeout(passed.Get(timeoutHeader)) {
 		bad = append(bad, fault.Violation{Field: timeoutHeader, Message: "must be a number of up to 8 digits, not 0, and a unit, one of H, M, S, m, u, n"})
+		passed.Del(timeoutHeader)
 	}
 	if len(bad) > 0 {
 		ctx = lookup.WithViolations(ctx, bad)
-	}
-	request := r.WithContext(ctx)
-	if badTimeout {
-		request.Header = r.Header.Clone()
-		request.Header.Del(timeoutHeader)
-	}
-	if query != r.URL.RawQuery {
-		target := *r.URL
-		target.RawQuery = query
-		request.URL = &target
-	}
-	if r.Method == http.MethodHead {
-		request.Method = http.MethodGet // net/http leaves out the body by the method that it received
 	}
 	if r.ContentLength != 0 {
 		// No method takes a body, and where it ends is a matter of opinion if its headers contradict one
 		// another (RFC 9112, section 11.2): what follows on the connection is not taken for a request.
 		header["Connection"] = []string{"close"}
 	}
-	request.Body = http.NoBody // the gateway would read it to its end
+	// grpc-gateway gets what it has a use for, and the query as it is read here. Of anything else it would make
+	// metadata, which does not cross to the RPC; a body it would read to its end.
+	request := r.WithContext(ctx)
+	request.Header, request.Host, request.RemoteAddr = passed, "", ""
+	request.Form, request.PostForm, request.Body = query, query, http.NoBody
+	if r.Method == http.MethodHead {
+		request.Method = http.MethodGet // net/http leaves out the body by the method that it received
+	}
 	h.mux.ServeHTTP(w, request)
 }
 
@@ -140,11 +135,24 @@ func (h *Handler) servePage(ctx context.Context, w http.ResponseWriter, r *http.
 	}
 }
 
+// passedHeader returns the headers that grpc-gateway reads.
+func passedHeader(from http.Header) http.Header {
+	to := http.Header{}
+	for _, name := range [...]string{"Authorization", timeoutHeader} {
+		if values := from[name]; len(values) > 0 {
+			to[name] = values
+		}
+	}
+	return to
+}
+
 // outgoingHeader returns the header of REST that a key of the RPC's metadata becomes.
 func outgoingHeader(key string) (string, bool) {
 	switch key {
-	case cache.StateHeader, cache.AgeHeader:
-		return http.CanonicalHeaderKey(key), true
+	case cache.StateHeader:
+		return "X-Cache", true
+	case cache.AgeHeader:
+		return "Age", true
 	default:
 		return "", false
 	}

@@ -31,7 +31,7 @@ func boolean(word string) string {
 	}
 }
 
-// query reads query strings as Podero does and writes them as grpc-gateway reads them.
+// query reads query strings as Podero does.
 type query struct {
 	booleans []string // the boolean parameters of all methods
 }
@@ -54,13 +54,13 @@ func (q *query) addService(desc *grpc.ServiceDesc) error {
 	return nil
 }
 
-// normalize returns the query string with what is known of it, and what is wrong with that. What can't be
-// decoded can't be known, so it is left out like every other unknown parameter.
-func (q *query) normalize(raw string) (known string, bad []fault.Violation) {
+// read returns what is known of a query string, and what is wrong with that. What can't be decoded can't be known,
+// so it is left out like every other unknown parameter.
+func (q *query) read(raw string) (known url.Values, bad []fault.Violation) {
+	known = url.Values{}
 	if raw == "" {
-		return "", nil
+		return known, nil
 	}
-	values := url.Values{}
 	for pair := range strings.SplitSeq(raw, "&") {
 		rawName, rawValue, _ := strings.Cut(pair, "=")
 		name, err := url.QueryUnescape(rawName)
@@ -70,12 +70,12 @@ func (q *query) normalize(raw string) (known string, bad []fault.Violation) {
 		value, err := url.QueryUnescape(rawValue)
 		word := boolean(value)
 		if err != nil || word == "" {
-			return "", []fault.Violation{{Field: name, Message: "must be true or false"}}
+			return url.Values{}, []fault.Violation{{Field: name, Message: "must be true or false"}}
 		}
-		if values.Has(name) {
-			return "", []fault.Violation{{Field: name, Message: "must be given once"}}
+		if known.Has(name) {
+			return url.Values{}, []fault.Violation{{Field: name, Message: "must be given once"}}
 		}
-		values.Set(name, word)
+		known.Set(name, word)
 	}
-	return values.Encode(), nil
+	return known, nil
 }

@@ -103,20 +103,19 @@ func Chain(outer, inner grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor
 }
 
 // identify gives the call the request ID that its caller proposed, or a new one, and returns it with the
-// answer. A REST call comes with its ID in the context.
+// answer. A REST call comes with its ID in the context, and its answer has it already.
 func identify(ctx context.Context) (context.Context, string) {
-	id := requestid.From(ctx)
-	if id == "" {
-		proposed := ""
-		if values := metadata.ValueFromIncomingContext(ctx, requestid.Header); len(values) > 0 {
-			proposed = values[0]
-		}
-		id = requestid.Accept(proposed)
-		ctx = requestid.With(ctx, id)
+	if id := requestid.From(ctx); id != "" {
+		return ctx, id
 	}
+	proposed := ""
+	if values := metadata.ValueFromIncomingContext(ctx, requestid.Header); len(values) > 0 {
+		proposed = values[0]
+	}
+	id := requestid.Accept(proposed)
 	// SetHeader fails only after the headers were sent, which nothing inside of here does.
 	_ = grpc.SetHeader(ctx, metadata.Pairs(requestid.Header, id))
-	return ctx, id
+	return requestid.With(ctx, id), id
 }
 
 // recovered handles the call and turns a panic into an error. The value of a panic may be anything, a
