@@ -18,9 +18,9 @@
 //
 // Give every call a context with a deadline: the lookup ends with it, and without one the server's own limit counts.
 // The server has tried again already when a lookup fails as UNAVAILABLE, and asks gRPC's own retries to stay away
-// (grpc-retry-pushback-ms), so a client needs no retry policy. One [grpc.ClientConn] serves any number of calls at once;
-// towards several replicas behind one DNS name, dial dns:///name:port with the service config
-// {"loadBalancingConfig": [{"round_robin": {}}]}.
+// (grpc-retry-pushback-ms), so a retry policy is of use where the connection was lost, and nowhere else. One
+// [grpc.ClientConn] serves any number of calls at once; towards several replicas behind one DNS name, dial
+// dns:///name:port with the service config {"loadBalancingConfig": [{"round_robin": {}}]}.
 //
 // [grpc.ClientConn]: https://pkg.go.dev/google.golang.org/grpc#ClientConn
 package userv1
