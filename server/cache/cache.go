@@ -135,8 +135,15 @@ func (c *Cache) ask(ctx context.Context, key podero.Key) (proto.Message, error) 
 	case fault.Is(err, key.Resource.Missing):
 		fresh := min(c.config.TTL, notFoundTime)
 		c.entries.Set(key, &entry{notFound: err, asked: asked, fresh: fresh, kept: fresh})
+	case denies(err):
+		c.entries.Invalidate(key)
 	}
 	return message, err
+}
+
+// denies reports whether Podero does not let the credentials read the document any more.
+func denies(err error) bool {
+	return fault.Is(err, fault.UpstreamForbidden) || fault.Is(err, fault.UpstreamUnauthenticated) || fault.Is(err, fault.UpstreamRefusedCaller)
 }
 
 // askOrStale finds the document behind the cache. If that fails for a while, the one in the cache will do.

@@ -211,6 +211,26 @@ func TestWhatPoderoKnowsBetterIsNotAnsweredWithAStaleUser(t *testing.T) {
 	}
 }
 
+// TestADocumentThatPoderoDeniesIsForgotten denies a renewal, or a lookup after its time, and then takes Podero down.
+func TestADocumentThatPoderoDeniesIsForgotten(t *testing.T) {
+	for _, kind := range []fault.Kind{fault.UpstreamForbidden, fault.UpstreamUnauthenticated, fault.UpstreamRefusedCaller, fault.UserNotFound} {
+		for _, age := range []time.Duration{50 * time.Second, 2 * time.Minute} {
+			synctest.Test(t, func(t *testing.T) {
+				u := &upstream{}
+				c := newCache(t, u, time.Minute, time.Hour)
+				lookup(t, c, key, time.Second)
+				u.err = fault.New(kind, nil)
+				time.Sleep(age)
+				lookup(t, c, key, time.Second)
+				synctest.Wait()
+				u.err = down
+				time.Sleep(10 * time.Second)
+				expect(t, lookup(t, c, key, time.Second), "UPSTREAM_UNAVAILABLE")
+			})
+		}
+	}
+}
+
 func TestNothingIsSharedAcrossKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := &upstream{}
