@@ -41,6 +41,8 @@ type Cache struct {
 	config  Config
 	entries *otter.Cache[podero.Key, *entry]
 	renewal sync.WaitGroup
+	closing context.Context // of renewals
+	close   context.CancelFunc
 
 	hits, stale, misses atomic.Int64
 }
@@ -74,7 +76,9 @@ func New(config Config) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create the cache: %w", err)
 	}
-	return &Cache{config: config, entries: entries}, nil
+	c := &Cache{config: config, entries: entries}
+	c.closing, c.close = context.WithCancel(context.Background())
+	return c, nil
 }
 
 // Hits returns how many lookups so far were answered with what is in the cache.
@@ -96,8 +100,9 @@ func weigh(key podero.Key, e *entry) uint32 {
 	return uint32(bytes)
 }
 
-// Close waits for renewals.
+// Close ends renewals.
 func (c *Cache) Close() {
+	c.close()
 	c.renewal.Wait()
 	c.entries.StopAllGoroutines()
 }
@@ -180,7 +185,10 @@ func (c *Cache) renew(ctx context.Context, key podero.Key, e *entry) {
 		return
 	}
 	c.renewal.Go(func() {
-		if _, err := c.ask(context.WithoutCancel(ctx), key); err != nil {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		defer context.AfterFunc(c.closing, cancel)()
+		if _, err := c.ask(ctx, key); err != nil {
 			e.renewing.Store(false) // the next call may try
 		}
 	})

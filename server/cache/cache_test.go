@@ -231,6 +231,23 @@ func TestADocumentThatPoderoDeniesIsForgotten(t *testing.T) {
 	}
 }
 
+func TestClosingWaitsForNoRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{}
+		c := newCache(t, u, time.Minute, 0)
+		lookup(t, c, key, time.Second)
+		u.takes = time.Hour
+		time.Sleep(50 * time.Second)
+		expect(t, lookup(t, c, key, time.Second), "1 hit 50")
+		synctest.Wait()
+		begun := time.Now()
+		c.Close()
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
 func TestNothingIsSharedAcrossKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := &upstream{}
