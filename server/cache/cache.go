@@ -90,10 +90,10 @@ func (c *Cache) Stale() int64 { return c.stale.Load() }
 // Misses returns how many lookups so far had to be asked.
 func (c *Cache) Misses() int64 { return c.misses.Load() }
 
-// weigh returns about how many bytes an entry holds.
+// weigh returns how many bytes an entry holds at most, about.
 func weigh(key podero.Key, e *entry) uint32 {
-	const overhead = 512 // of structures and pointers
-	bytes := overhead + len(key.OrgID) + len(key.Path) + proto.Size(e.message)
+	const structures = 768 // of entry, message and otter
+	bytes := structures + podero.MaxShared + len(key.OrgID) + len(key.Path) + key.Token.Len() + proto.Size(e.message)
 	if bytes < 0 || bytes > math.MaxUint32 { // no document is that large
 		return math.MaxUint32
 	}

@@ -261,16 +261,3 @@ func TestNothingIsSharedAcrossKeys(t *testing.T) {
 		}
 	})
 }
-
-func TestTheCacheIsBounded(t *testing.T) {
-	u := &upstream{}
-	c := newCache(t, u, time.Hour, 0)
-	large := strings.Repeat("x", 1000)
-	for i := range 200_000 {
-		_, _ = c.Find(t.Context(), podero.Key{Resource: podero.User, OrgID: large, Path: fmt.Sprint(i)})
-	}
-	c.entries.CleanUp()
-	if weight := c.entries.WeightedSize(); weight > maxBytes {
-		t.Errorf("%d bytes", weight)
-	}
-}

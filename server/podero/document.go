@@ -17,9 +17,9 @@ import (
 	"example.com/podero-facade/server/fault"
 )
 
-// maxShared is the longest document, in bytes, whose texts a message shares instead of having copies of them: a message that
-// is kept keeps the whole document then.
-const maxShared = 4 << 10
+// MaxShared is the longest document, in bytes, whose texts a message shares instead of having copies of them: a message that
+// is kept keeps the whole document then. A usual one has 650 bytes.
+const MaxShared = 1 << 10
 
 // decoder is what decoding a document needs and the next one can use again.
 type decoder struct {
@@ -122,7 +122,7 @@ func (d *document) text(value string) (string, error) {
 
 // own returns a part of the document for a message to keep.
 func (d *document) own(part string) string {
-	if len(d.whole) > maxShared {
+	if len(d.whole) > MaxShared {
 		return strings.Clone(part)
 	}
 	return part

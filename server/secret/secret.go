@@ -32,6 +32,9 @@ func (t Text) Reveal() string {
 	return t.handle.Value()
 }
 
+// Len returns how many bytes the secret has.
+func (t Text) Len() int { return len(t.Reveal()) }
+
 // IsZero reports whether the secret is empty.
 func (t Text) IsZero() bool { return t == Text{} }
 
