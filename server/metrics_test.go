@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,14 @@ func TestAttemptsAreCountedByResult(t *testing.T) {
 		}
 	}
 	u.answer(silent)
+	hasty := start(t, u, func(c *server.Config) { c.UpstreamAttemptTimeout, c.UpstreamMaxAttempts = 50*time.Millisecond, 1 })
+	lookupGRPC(t.Context(), t, hasty, theUser(), nil)
+	if got := hasty.metric(t, `podero_facade_upstream_attempts_total{result="timeout"}`); got != "1" {
+		t.Errorf("timeout counted %s times", got)
+	}
+	if _, metrics := hasty.admin(t, "/metrics"); !strings.Contains(metrics, `error_type="timeout",http_`) {
+		t.Errorf("no exchange took too long:\n%s", metrics)
+	}
 	lookupREST(t.Context(), t, s, theUser(), map[string][]string{"Grpc-Timeout": {"50m"}})
 	deadline := time.Now().Add(testLimit)
 	for s.metric(t, `podero_facade_upstream_attempts_total{result="caller"}`) != "1" {

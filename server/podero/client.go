@@ -59,9 +59,9 @@ func NewClient(config ClientConfig) *Client {
 func (c *Client) Find(ctx context.Context, key Key) (proto.Message, error) {
 	// Not context.WithTimeout, which would leave the timing to ctx if that ends sooner: the deadline of a
 	// lookup that several callers share may still move.
-	attempt, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer time.AfterFunc(c.config.AttemptTimeout, cancel).Stop()
+	attempt, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer time.AfterFunc(c.config.AttemptTimeout, func() { cancel(context.DeadlineExceeded) }).Stop()
 	request, err := http.NewRequestWithContext(attempt, http.MethodGet, c.config.BaseURL+key.Path, nil)
 	if err != nil { // only of a base URL that the configuration refuses
 		return nil, fault.New(fault.Internal, errors.New("build the request to Podero"))
@@ -154,15 +154,14 @@ func (c *Client) lost(ctx, attempt context.Context, doing string, err error) err
 		c.config.Count("caller")
 		return fault.Ended(ended)
 	}
-	result := "timeout"
-	failure := fault.New(fault.UpstreamTimeout, errors.New("the attempt's time is over"))
-	if attempt.Err() == nil {
-		result = "network"
-		failure = fault.New(fault.UpstreamUnavailable, fmt.Errorf("%s: %w", doing, fault.Network(err)))
+	// Whichever of the attempt's clocks was the first: its own, a dial's or a handshake's.
+	if timed, ok := errors.AsType[net.Error](err); attempt.Err() != nil || ok && timed.Timeout() {
+		c.config.Count("timeout")
+		return &fault.Error{Kind: fault.UpstreamTimeout, Cause: errors.New(doing + ": the attempt's time is over"), Transient: true}
 	}
-	failure.Transient = !isLasting(err)
-	c.config.Count(result)
-	return failure
+	c.config.Count("network")
+	cause := fmt.Errorf("%s: %w", doing, fault.Network(err))
+	return &fault.Error{Kind: fault.UpstreamUnavailable, Cause: cause, Transient: !isLasting(err)}
 }
 
 // class returns the class of a status, one of Results.

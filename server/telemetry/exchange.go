@@ -61,11 +61,12 @@ func (p Place) keyOf(request *http.Request, response *http.Response, err error) 
 		key.status = response.StatusCode
 		return key
 	}
-	var timeout net.Error
+	ctx := request.Context()
+	timed, ok := errors.AsType[net.Error](err)
 	switch {
-	case errors.Is(err, context.Canceled):
-		key.failed = "canceled" // its caller left, or the attempt's time was over
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(context.Cause(ctx), context.Canceled):
+		key.failed = "canceled" // its caller left
+	case ctx.Err() != nil, ok && timed.Timeout():
 		key.failed = "timeout"
 	default:
 		key.failed = "network"
