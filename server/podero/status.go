@@ -74,8 +74,8 @@ func retryAfter(response *http.Response) time.Duration {
 		return time.Duration(seconds) * time.Second
 	}
 	if date, err := http.ParseTime(header); err == nil {
-		if wait := time.Until(date).Round(time.Second); wait > 0 {
-			return wait
+		if wait := time.Until(date); wait > 0 {
+			return (wait + time.Second - 1).Truncate(time.Second) // never too early
 		}
 	}
 	return 0
