@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	maxViolations     = 10          // a status travels in a header, which many clients cap at 8 KiB
+	maxViolations     = 10
+	maxViolationBytes = 4 << 10     // of all of them: a status travels in a header, which many clients cap at 8 KiB
 	maxViolationChars = 200         // contract.md, section 4
 	minRetryAfter     = time.Second // where Podero says nothing
 	maxRateLimitWait  = 2 * time.Second
@@ -94,11 +95,13 @@ func violations(body []byte) []fault.Violation {
 		return nil
 	}
 	var list []fault.Violation
+	size := 0
 	for _, detail := range rejection.Detail[:min(len(rejection.Detail), maxViolations)] {
-		list = append(list, fault.Violation{
-			Field:   field(detail.Loc),
-			Message: truncate(detail.Msg, maxViolationChars),
-		})
+		violation := fault.Violation{Field: field(detail.Loc), Message: truncate(detail.Msg, maxViolationChars)}
+		if size += len(violation.Field) + len(violation.Message); size > maxViolationBytes {
+			break
+		}
+		list = append(list, violation)
 	}
 	return list
 }

@@ -1,7 +1,9 @@
 package podero
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,4 +23,18 @@ func TestADateToRetryAtIsNeverReadTooEarly(t *testing.T) {
 			t.Errorf("%v for a date that is over", wait)
 		}
 	})
+}
+
+func TestViolationsFitIntoAHeader(t *testing.T) {
+	for text, want := range map[string]int{"m": 10, strings.Repeat("m", 200): 10, strings.Repeat("\U0001f600", 200): 2} {
+		detail := fmt.Sprintf(`,{"loc":["path",%q],"msg":%q}`, text, text)
+		list := violations([]byte(`{"detail":[` + strings.Repeat(detail, 12)[1:] + `]}`))
+		size := 0
+		for _, v := range list {
+			size += len(v.Field) + len(v.Message)
+		}
+		if len(list) != want || size > 4<<10 {
+			t.Errorf("%d violations of %d bytes, want %d", len(list), size, want)
+		}
+	}
 }
