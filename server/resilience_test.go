@@ -112,6 +112,9 @@ func TestCallersAreToldNotToMultiplyRetries(t *testing.T) {
 		"not found":      {replyJSON(404, detail), nil, nil, ""},
 		"rate limit":     {inTurn(withHeader("Retry-After", "30", replyJSON(429, detail))), nil, nil, ""},
 		"token endpoint": {good, replyJSON(503, detail), nil, "-1"},
+		"the lookup's time": {silent, nil, func(c *server.Config) {
+			c.UpstreamAttemptTimeout, c.UpstreamTimeout = 100*time.Millisecond, 150*time.Millisecond
+		}, "-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, newUpstream(t, c.api, c.token), c.change)

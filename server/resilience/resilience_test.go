@@ -72,6 +72,8 @@ func TestRetry(t *testing.T) {
 		"never before Retry-After":        {[]error{later(3 * time.Second), nil}, 10 * time.Second, 2, "", false, 3 * time.Second, 3100 * time.Millisecond},
 		"never past the caller's time":    {[]error{later(3 * time.Second), nil}, 2 * time.Second, 1, "UPSTREAM_UNAVAILABLE", true, 0, 0},
 		"no attempt that can't end":       {[]error{broken, nil}, 4 * time.Millisecond, 1, "UPSTREAM_UNAVAILABLE", true, 0, 0},
+		"a 500 the second time":           {[]error{broken, fault.New(fault.UpstreamUnavailable, nil)}, 10 * time.Second, 2, "UPSTREAM_UNAVAILABLE", true, 0, 100 * time.Millisecond},
+		"a 500":                           {[]error{fault.New(fault.UpstreamUnavailable, nil)}, 10 * time.Second, 1, "UPSTREAM_UNAVAILABLE", false, 0, 0},
 		"another failure the second time": {[]error{broken, permanent}, 10 * time.Second, 2, "USER_NOT_FOUND", false, 0, 100 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,6 +111,19 @@ func TestACallerWhoLeavesEndsTheWaitForARetry(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+func TestTheEndOfALookupsTimeIsFinalAndThatOfACallersIsNot(t *testing.T) {
+	for patience, final := range map[time.Duration]bool{time.Minute: true, 5 * time.Second: false} {
+		synctest.Test(t, func(t *testing.T) {
+			s := NewShare(newHeld())
+			_, err := NewTimeout(10*time.Second, s).Find(within(t, patience), podero.Key{})
+			if failure := fault.From(err); failure.Kind != fault.UpstreamTimeout || failure.Final != final {
+				t.Errorf("%v, final %v, for a caller with %v", err, failure.Final, patience)
+			}
+			s.Close()
+		})
+	}
 }
 
 func TestRetriesHaveABudgetOverAllCalls(t *testing.T) {

@@ -43,18 +43,26 @@ func (r *Retry) Find(ctx context.Context, key podero.Key) (proto.Message, error)
 		}
 		failure := fault.From(err)
 		if !failure.Transient {
+			if attempt > 1 && failure.Kind == fault.UpstreamUnavailable {
+				return nil, final(failure)
+			}
 			return nil, failure
 		}
 		wait := failure.NotBefore + rand.N(min(firstBackoff<<min(attempt-1, 10), maxBackoff))
 		if attempt >= r.maxAttempts || !fits(ctx, wait+leastAttempt) || !failure.Local && !r.budget.retry() {
-			final := *failure
-			final.Final = true
-			return nil, &final
+			return nil, final(failure)
 		}
 		if err := sleep(ctx, wait); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// final returns a failure, which others may share, as one that no caller is to try again.
+func final(err error) *fault.Error {
+	failure := *fault.From(err)
+	failure.Final = true
+	return &failure
 }
 
 // fits reports whether what takes some time ends before ctx's deadline.

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/podero"
 )
 
@@ -21,7 +22,11 @@ func NewTimeout(timeout time.Duration, next podero.Finder) *Timeout { return &Ti
 
 // Find finds the document in time.
 func (t *Timeout) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	bounded, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
-	return t.next.Find(ctx, key)
+	message, err := t.next.Find(bounded, key)
+	if bounded.Err() != nil && ctx.Err() == nil && fault.Is(err, fault.UpstreamTimeout) {
+		err = final(err) // a limit of ours
+	}
+	return message, err
 }
