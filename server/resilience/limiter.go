@@ -20,6 +20,8 @@ const (
 	impatience = 100 * time.Millisecond
 
 	overloadedFor = time.Second // what callers are told to wait
+
+	maxQueue = 4096 // calls that wait; each takes some kilobytes
 )
 
 // Limiter bounds how many lookups ask Podero at the same time.
@@ -97,6 +99,10 @@ func (l *Limiter) acquire(ctx context.Context) error {
 		l.mu.Unlock()
 		return nil
 	}
+	if l.queue.Len() >= maxQueue {
+		l.mu.Unlock()
+		return overloaded()
+	}
 	if l.queue.Len() == 0 {
 		l.standing = time.Now()
 	}
@@ -141,6 +147,10 @@ func (l *Limiter) giveUp(ctx context.Context, turn chan struct{}, place *list.El
 	if err := ctx.Err(); err != nil {
 		return fault.Ended(err)
 	}
+	return overloaded()
+}
+
+func overloaded() error {
 	return &fault.Error{Kind: fault.Overloaded, RetryAfter: overloadedFor, Local: true, Final: true}
 }
 

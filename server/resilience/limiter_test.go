@@ -26,6 +26,32 @@ func (f finder) Find(ctx context.Context, key podero.Key) (proto.Message, error)
 	return f(ctx, key)
 }
 
+func TestTheQueueIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHeld()
+		l := NewLimiter(1, time.Second, h)
+		var calls sync.WaitGroup
+		var found, refused atomic.Int64
+		for range 1 + maxQueue + 100 {
+			calls.Go(func() {
+				begun := time.Now()
+				switch _, err := l.Find(within(t, time.Minute), podero.Key{}); {
+				case err == nil:
+					found.Add(1)
+				case fault.Is(err, fault.Overloaded) && time.Since(begun) == 0:
+					refused.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		close(h.release)
+		calls.Wait()
+		if found.Load() != 1+maxQueue || refused.Load() != 100 {
+			t.Errorf("%d were found and %d refused at once", found.Load(), refused.Load())
+		}
+	})
+}
+
 // workers is an upstream with a number of workers and a queue before them. Each attempt has 3 s.
 type workers struct {
 	free    chan struct{}
