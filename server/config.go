@@ -36,13 +36,14 @@ type Config struct {
 	Shutdown `embed:""`
 	Logging  `embed:""`
 
+	Docs     bool `default:"true" help:"Serve a page at /docs to read and try REST in a browser."`
 	Insecure bool `help:"Listen for lookups beyond loopback without caller authentication, and allow http:// upstream and token URLs beyond loopback."`
 }
 
 // Listen says where the service listens.
 type Listen struct {
 	GRPCListen  string `name:"grpc-listen" placeholder:"ADDRESS" default:"127.0.0.1:9090" help:"Address for gRPC: the lookup, health and reflection."`
-	HTTPListen  string `name:"http-listen" placeholder:"ADDRESS" default:"127.0.0.1:8080" help:"Address for REST and its OpenAPI document."`
+	HTTPListen  string `name:"http-listen" placeholder:"ADDRESS" default:"127.0.0.1:8080" help:"Address for REST, /openapi.json and /docs."`
 	AdminListen string `placeholder:"ADDRESS" default:"127.0.0.1:8081" help:"Address for /livez, /readyz and /metrics, and for /debug/pprof/ while it is loopback."`
 }
 

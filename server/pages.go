@@ -6,9 +6,26 @@ import (
 	"sync"
 
 	"example.com/podero-facade/gen"
+	"example.com/podero-facade/server/docs"
 	"example.com/podero-facade/server/gateway"
 	"example.com/podero-facade/server/openapi"
 )
+
+// addPages adds what describes REST to callers.
+func addPages(rest *gateway.Handler, config *Config) error {
+	rest.AddPage("/openapi.json", openAPIPage(config))
+	if !config.Docs {
+		return nil
+	}
+	pages, err := docs.Pages()
+	if err != nil {
+		return err
+	}
+	for path, page := range pages {
+		rest.AddPage(path, page)
+	}
+	return nil
+}
 
 // openAPIPage serves the OpenAPI document of the service as configured. It is made when it is first asked for: most
 // processes are never.

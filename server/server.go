@@ -85,7 +85,9 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 		intercept = interceptor.Chain(intercept, guard.Intercept)
 	}
 	rest := gateway.New(intercept, log, metrics)
-	rest.AddPage("/openapi.json", openAPIPage(&config))
+	if err := addPages(rest, &config); err != nil {
+		return nil, err
+	}
 	for _, service := range services {
 		if err := rest.AddService(service.desc, service.handler, service.route); err != nil {
 			return nil, err

@@ -61,6 +61,8 @@ const demoText = `podero-facade in front of a sandbox upstream. Stop it with Ctr
   grpcurl -plaintext -d '{"org_id": "%[4]s", "external_id": "134681893870"}' \
     %[2]s podero.user.v1.UserService/GetUserByExternalId
 
+Or read and try it in a browser: http://%[1]s/docs
+
 Other external IDs: all-null, zero-not-null, deleted (with include_deleted=true), a%%2Fb%%20c%%25%%C3%%A9
 Health and metrics: http://%[3]s/readyz http://%[3]s/metrics
 `

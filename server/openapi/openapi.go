@@ -47,6 +47,8 @@ func New(files *protoregistry.Files, options Options) ([]byte, error) {
 			return nil, err
 		}
 	}
+	schemas := &b.document.Components.Schemas
+	*schemas = append(*schemas, member[*schema]{problemSchema, problem()})
 	return b.document.marshal()
 }
 
@@ -63,7 +65,6 @@ func newBuilder(options Options) *builder {
 		Info:    about,
 		Servers: []server{{URL: options.ServerURL}},
 		Components: components{
-			Schemas:    object[*schema]{{problemSchema, problem()}},
 			Parameters: requestHeaders,
 			Headers:    responseHeaders,
 			Responses:  failures(),
