@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // admin asks the admin port and returns status and body.
@@ -36,4 +37,14 @@ func (s *service) metric(t testing.TB, series string) string {
 		}
 	}
 	return ""
+}
+
+// await waits until a metric has a value.
+func (s *service) await(t *testing.T, series, value string) {
+	t.Helper()
+	for deadline := time.Now().Add(testLimit); s.metric(t, series) != value; <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is %s, want %s", series, s.metric(t, series), value)
+		}
+	}
 }

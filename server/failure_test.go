@@ -252,7 +252,7 @@ func TestNobodyAtTheUpstream(t *testing.T) {
 
 func TestTimeRunsOut(t *testing.T) {
 	slow := func(c *server.Config) { c.UpstreamTimeout = 50 * time.Millisecond }
-	slowAttempt := func(c *server.Config) { c.UpstreamAttemptTimeout = 50 * time.Millisecond }
+	slowAttempt := func(c *server.Config) { c.UpstreamAttemptTimeout, c.UpstreamMaxAttempts = time.Second, 1 } // enough for a token
 	trickle := func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(`{"id":`))
 		_ = http.NewResponseController(w).Flush()
@@ -272,6 +272,7 @@ func TestTimeRunsOut(t *testing.T) {
 			failure{code: codes.Unavailable, http: 503, reason: "TOKEN_UNAVAILABLE"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := start(t, newUpstream(t, c.api, c.token), c.change)
 			overBoth(t, s, func(t *testing.T, lookup func(*userv1.GetUserByExternalIdRequest, http.Header) answer) {
 				c.want.check(t, lookup(theUser(), nil))

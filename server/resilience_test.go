@@ -61,7 +61,11 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			u := newUpstream(t, inTurn(c.first, good), nil)
-			s := start(t, u, func(c *server.Config) { c.UpstreamAttemptTimeout = 200 * time.Millisecond })
+			s := start(t, u, func(c *server.Config) {
+				if name == "an attempt's timeout" {
+					c.UpstreamAttemptTimeout = 2 * time.Second // which the second attempt has, too
+				}
+			})
 			got := lookupREST(t.Context(), t, s, theUser(), nil)
 			if (got.user != nil) != (c.attempts == 2) || len(u.apiRequests()) != c.attempts {
 				t.Errorf("%s after %d attempts, want %d", got.reason, len(u.apiRequests()), c.attempts)
@@ -173,6 +177,7 @@ func TestAnOpenBreakerAnswersAtOnce(t *testing.T) {
 func TestAFullServiceSaysSo(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol.name, func(t *testing.T) {
+			t.Parallel() // as the second call waits for its turn
 			release := make(chan struct{})
 			arrived := make(chan struct{})
 			u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
@@ -180,7 +185,7 @@ func TestAFullServiceSaysSo(t *testing.T) {
 				<-release
 				good(w, r)
 			}, nil)
-			s := start(t, u, func(c *server.Config) { c.UpstreamMaxConcurrency = 1; c.UpstreamTimeout = 600 * time.Millisecond })
+			s := start(t, u, func(c *server.Config) { c.UpstreamMaxConcurrency = 1 })
 			first := make(chan answer, 1)
 			go func() { first <- lookupGRPC(t.Context(), t, s, theUser(), nil) }()
 			<-arrived
@@ -200,18 +205,16 @@ func TestIdenticalLookupsShareOneRequest(t *testing.T) {
 	}, nil)
 	s := start(t, u, nil)
 	const callers = 200
-	var calls, waiting sync.WaitGroup
-	waiting.Add(callers)
+	var calls sync.WaitGroup
 	for i := range callers {
 		calls.Go(func() {
-			waiting.Done()
 			if got := protocols[i%2].lookup(t.Context(), t, s, theUser(), nil); got.user == nil {
 				t.Error(got.message)
 			}
 		})
 	}
-	waiting.Wait()
-	time.AfterFunc(300*time.Millisecond, func() { close(release) })
+	s.await(t, "podero_facade_lookups_shared_total", fmt.Sprint(callers-1))
+	close(release)
 	calls.Wait()
 	if n := len(u.apiRequests()); n != 1 {
 		t.Errorf("%d requests for identical lookups, want 1", n)

@@ -136,7 +136,8 @@ func TestStoppingLosesNoCall(t *testing.T) {
 		}
 		replyJSON(200, document())(w, r)
 	}, nil)
-	const drain = 300 * time.Millisecond
+	t.Parallel()
+	const drain = 2 * time.Second // enough for all that is called meanwhile
 	s := start(t, u, func(c *server.Config) { c.ShutdownDrainDelay = drain })
 	slow := make(chan answer, len(protocols))
 	for _, protocol := range protocols {
@@ -186,7 +187,8 @@ func TestStoppingLosesNoCall(t *testing.T) {
 
 // TestStreamsDoNotKeepTheServiceFromStopping holds a Watch of the service's health and a reflection stream open.
 func TestStreamsDoNotKeepTheServiceFromStopping(t *testing.T) {
-	s := start(t, newUpstream(t, nil, nil), func(c *server.Config) { c.ShutdownDrainDelay = 300 * time.Millisecond })
+	t.Parallel()
+	s := start(t, newUpstream(t, nil, nil), func(c *server.Config) { c.ShutdownDrainDelay = time.Second })
 	watch, err := healthpb.NewHealthClient(s.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
 	if err != nil {
 		t.Fatal(err)
