@@ -96,6 +96,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 
 	defer h.recover(ctx, w)
+	if r.ContentLength != 0 {
+		// No method takes a body, and where it ends is a matter of opinion if its headers contradict one
+		// another (RFC 9112, section 11.2): what follows on the connection is not taken for a request.
+		header["Connection"] = []string{"close"}
+	}
 	if page, ok := h.pages[r.URL.Path]; ok {
 		h.servePage(ctx, w, r, page)
 		return
@@ -108,11 +113,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if len(bad) > 0 {
 		ctx = lookup.WithViolations(ctx, bad)
-	}
-	if r.ContentLength != 0 {
-		// No method takes a body, and where it ends is a matter of opinion if its headers contradict one
-		// another (RFC 9112, section 11.2): what follows on the connection is not taken for a request.
-		header["Connection"] = []string{"close"}
 	}
 	// grpc-gateway gets what it has a use for, and the query as it is read here. Of anything else it would make
 	// metadata, which does not cross to the RPC; a body it would read to its end.

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -227,4 +228,22 @@ func FuzzRESTTarget(f *testing.F) {
 			t.Fatalf("Podero got %q", upstream.path)
 		}
 	})
+}
+
+func TestAPageThatFailsIsAProblem(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	metrics, err := telemetry.NewMetrics()
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := gateway.New(interceptor.Unary(log, metrics), log, metrics)
+	handler.AddPage("/page", func(http.ResponseWriter, *http.Request) error { return errors.New("of 10.1.2.3") })
+	got := get(handler, "/page")
+	if got.Code != 500 || got.Header().Get("Content-Type") != "application/problem+json" ||
+		!strings.Contains(got.Body.String(), `"reason":"INTERNAL"`) || strings.Contains(got.Body.String(), "10.1.2.3") {
+		t.Errorf("%d %v %s", got.Code, got.Header(), got.Body)
+	}
+	if got := get(handler, "/page?include_deleted=perhaps"); got.Code != 500 {
+		t.Errorf("a query that is wrong for a lookup: %d", got.Code)
+	}
 }
