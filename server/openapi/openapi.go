@@ -160,10 +160,13 @@ func (b *builder) parameter(field protoreflect.FieldDescriptor, path string) (pa
 	p := parameter{Name: string(field.Name()), In: "query", Description: comment(field), Schema: s}
 	if strings.Contains(path, "{"+p.Name+"}") {
 		p.In, p.Required = "path", true
-	} else if field.Kind() == protoreflect.BoolKind {
-		s.Default = false
-		p.Description += " " + booleanWords()
+		return p, nil
 	}
+	if field.Kind() != protoreflect.BoolKind || field.IsList() {
+		return parameter{}, fmt.Errorf("field %s: the gateway reads no query parameters but booleans", field.FullName())
+	}
+	s.Default = false
+	p.Description += " " + booleanWords()
 	return p, nil
 }
 

@@ -190,6 +190,7 @@ func TestWhatTheGatewayCannotServeIsNotDescribed(t *testing.T) {
 		"a second path":         parse(t, listRule+` additional_bindings { get: "/devices" }`, "Device", timestamp),
 		"an unknown body":       parse(t, listRule+` response_body: "things"`, "Device", timestamp),
 		"a list as body":        parse(t, listRule+` response_body: "devices"`, "Device", timestamp),
+		"another parameter":     parse(t, `get: "/devices"`, "Device", timestamp),
 		"bytes":                 parse(t, listRule, "Device", `TYPE_BYTES`),
 		"two schemas, one name": parse(t, listRule, "Problem", timestamp),
 	} {

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -110,12 +109,6 @@ const problemSchema = "Problem"
 // problem is the schema of gateway.Problem.
 func problem() *schema {
 	line := func(text string) *schema { return &schema{Type: types{"string"}, Description: text} }
-	var reasons []string
-	for _, kind := range fault.Kinds() {
-		if !slices.Contains(reasons, kind.Reason()) {
-			reasons = append(reasons, kind.Reason())
-		}
-	}
 	return &schema{
 		Type:        types{"object"},
 		Description: "An error (RFC 9457). Program against its reason.",
@@ -125,7 +118,7 @@ func problem() *schema {
 			{"status", &schema{Type: types{"integer"}, Description: "The HTTP status."}},
 			{"detail", line("What happened and what to do about it, for people.")},
 			{"code", line("The name of the gRPC code.")},
-			{"reason", &schema{Type: types{"string"}, Description: "What happened, for programs.", Enum: reasons}},
+			{"reason", &schema{Type: types{"string"}, Description: "What happened, for programs.", Enum: fault.Reasons()}},
 			{"request_id", line("The call's name, as in the header `X-Request-Id`.")},
 			{"errors", &schema{
 				Type: types{"array"}, Description: "What is wrong with the request, field by field. Every answer with the status 400 has it.",
