@@ -96,6 +96,7 @@ type Upstream struct {
 type Cache struct {
 	CacheTTL          time.Duration `name:"cache-ttl" default:"0s" help:"How long an answer may be reused; 0 for never. That there is no such user is kept for 5s at most."`
 	CacheStaleIfError time.Duration `default:"0s" help:"How much longer an answer may be reused when Podero is unavailable or too slow."`
+	CacheRedisURL     secret.Text   `name:"cache-redis-url" placeholder:"URL" help:"Redis in which replicas share answers, encrypted: redis://, or rediss:// for TLS; ?addr= for other nodes of a cluster. The service works without it, too. A URL with a password is better given as the variable."`
 }
 
 // Shutdown says how the service stops.

@@ -3,6 +3,7 @@ package server
 import (
 	"example.com/podero-facade/server/cache"
 	"example.com/podero-facade/server/resilience"
+	"example.com/podero-facade/server/sharedcache"
 	"example.com/podero-facade/server/telemetry"
 	"example.com/podero-facade/server/token"
 )
@@ -39,4 +40,10 @@ func watchCache(metrics *telemetry.Metrics, reuse *cache.Cache) {
 	metrics.Counter("podero_facade_cache_hits_total", "Lookups that were answered from the cache.", reuse.Hits)
 	metrics.Counter("podero_facade_cache_stale_total", "Lookups that were answered with a stale user, as Podero was unavailable or too slow.", reuse.Stale)
 	metrics.Counter("podero_facade_cache_misses_total", "Lookups that the cache had no answer for.", reuse.Misses)
+}
+
+func watchSharedCache(metrics *telemetry.Metrics, shared *sharedcache.Cache) {
+	metrics.Counter("podero_facade_shared_cache_hits_total", "Lookups that were answered from the shared cache.", shared.Hits)
+	metrics.Counter("podero_facade_shared_cache_misses_total", "Lookups that the shared cache had no answer for.", shared.Misses)
+	metrics.Counter("podero_facade_shared_cache_failures_total", "Exchanges with Redis that failed or were left out, and entries that could not be opened.", shared.Failures)
 }

@@ -10,7 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
+
 	"example.com/podero-facade/server"
+	"example.com/podero-facade/server/secret"
 )
 
 func TestTheMetricsAreThoseOfTheDocumentation(t *testing.T) {
@@ -18,7 +21,9 @@ func TestTheMetricsAreThoseOfTheDocumentation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, newUpstream(t, replyJSON(200, document(member{"tariff", `1`})), nil), func(c *server.Config) { c.CacheTTL = time.Minute })
+	s := start(t, newUpstream(t, replyJSON(200, document(member{"tariff", `1`})), nil), func(c *server.Config) {
+		c.CacheTTL, c.CacheRedisURL = time.Minute, secret.New("redis://"+miniredis.RunT(t).Addr())
+	})
 	for range 2 {
 		lookupGRPC(t.Context(), t, s, theUser(), nil)
 	}
@@ -41,6 +46,8 @@ func TestTheMetricsAreThoseOfTheDocumentation(t *testing.T) {
 		`podero_facade_upstream_attempts_total{result="5xx"}`: "0",
 		`podero_facade_cache_hits_total`:                      "1",
 		`podero_facade_cache_misses_total`:                    "1",
+		`podero_facade_shared_cache_hits_total`:               "0",
+		`podero_facade_shared_cache_misses_total`:             "1",
 		`podero_facade_token_fetches_total`:                   "1",
 		`podero_facade_token_failures_total`:                  "0",
 		`podero_facade_breaker_open`:                          "0",

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"compress/gzip"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,12 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
 	"example.com/podero-facade/server"
+	"example.com/podero-facade/server/secret"
 )
 
 // inTurn is an upstream that behaves in one way after the other, and in the last way from then on.
@@ -374,4 +377,46 @@ func TestPassthroughCachesForEachTokenAlone(t *testing.T) {
 			t.Errorf("another token got %s", got.reason)
 		}
 	}
+}
+
+// TestReplicasShareWhatTheyFetched has three, of which one has a Redis that isn't there.
+func TestReplicasShareWhatTheyFetched(t *testing.T) {
+	redis := miniredis.RunT(t)
+	u := newUpstream(t, good, nil)
+	replica := func(location string) *service {
+		return start(t, u, func(c *server.Config) { c.CacheTTL, c.CacheRedisURL = time.Hour, secret.New(location) })
+	}
+	a, b, alone := replica("redis://"+redis.Addr()), replica("redis://"+redis.Addr()), replica("redis://127.0.0.1:1")
+	for _, protocol := range protocols {
+		found := func() bool {
+			request := &userv1.GetUserByExternalIdRequest{OrgId: orgID, ExternalId: rand.Text()}
+			before, end := len(redis.Keys()), time.Now().Add(testLimit)
+			first := protocol.lookup(t.Context(), t, a, request, nil)
+			for len(redis.Keys()) == before && time.Now().Before(end) {
+				<-time.After(time.Millisecond)
+			}
+			second := protocol.lookup(t.Context(), t, b, request, nil)
+			if first.user == nil || fmt.Sprint(first.user) != fmt.Sprint(second.user) {
+				t.Errorf("%s, then %s of another replica", first.reason, second.reason)
+			}
+			return second.cache == "hit 0"
+		}
+		for end := time.Now().Add(testLimit); !found(); { // a busy machine may have no answer of Redis's in time
+			if time.Now().After(end) {
+				t.Fatalf("%s: no hit", protocol.name)
+			}
+		}
+	}
+	if keys := fmt.Sprint(redis.Keys()); strings.Contains(keys, orgID) {
+		t.Errorf("keys %s", keys)
+	}
+	overBoth(t, alone, func(t *testing.T, lookup func(*userv1.GetUserByExternalIdRequest, http.Header) answer) {
+		for range 10 {
+			if got := lookup(&userv1.GetUserByExternalIdRequest{OrgId: orgID, ExternalId: rand.Text()}, nil); got.user == nil {
+				t.Errorf("without Redis: %s", got.reason)
+			}
+		}
+	})
+	a.checkDiscretion(t)
+	alone.checkDiscretion(t)
 }

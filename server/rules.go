@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/podero-facade/server/caller"
+	"example.com/podero-facade/server/sharedcache"
 	"example.com/podero-facade/server/telemetry"
 	"example.com/podero-facade/server/token"
 )
@@ -28,6 +29,9 @@ func (c *Config) Check() error {
 	c.checkCallers(refuse)
 	c.Upstream.check(refuse)
 	c.Cache.check(refuse)
+	if !c.CacheRedisURL.IsZero() && c.UpstreamAuth == AuthPassthrough {
+		refuse("cache-redis-url", "contradicts --upstream-auth=passthrough; leave out one of them")
+	}
 	c.checkExposure(refuse)
 	if c.LogFormat != telemetry.LogJSON && c.LogFormat != telemetry.LogText {
 		refuse("log-format", "%q is not known; give json or text", c.LogFormat)
@@ -51,6 +55,15 @@ func (c *Cache) check(refuse refuseFunc) {
 	checkAtLeast(0*time.Second, "cache-stale-if-error", c.CacheStaleIfError, refuse)
 	if c.CacheStaleIfError > 0 && c.CacheTTL == 0 {
 		refuse("cache-stale-if-error", "needs answers to reuse; give --cache-ttl, too")
+	}
+	if c.CacheRedisURL.IsZero() {
+		return
+	}
+	if c.CacheTTL == 0 {
+		refuse("cache-redis-url", "needs answers to reuse; give --cache-ttl, too")
+	}
+	if err := sharedcache.CheckURL(c.CacheRedisURL); err != nil {
+		refuse("cache-redis-url", "%v", err)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"example.com/podero-facade/server/interceptor"
 	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/resilience"
+	"example.com/podero-facade/server/sharedcache"
 	"example.com/podero-facade/server/telemetry"
 	"example.com/podero-facade/server/token"
 )
@@ -122,13 +123,35 @@ func (s *Server) newFinder(observed *telemetry.Telemetry, transport http.RoundTr
 	if config.CacheTTL == 0 {
 		return finder, nil
 	}
-	reuse, err := cache.New(cache.Config{Next: finder, TTL: config.CacheTTL, StaleIfError: config.CacheStaleIfError})
+	source := cache.Fresh(finder)
+	if !config.CacheRedisURL.IsZero() {
+		shared, err := newSharedCache(config, finder, s.log)
+		if err != nil {
+			return nil, err
+		}
+		watchSharedCache(metrics, shared)
+		s.background = append(s.background, shared.Run)
+		s.closers = append(s.closers, shared.Close)
+		source = shared
+	}
+	reuse, err := cache.New(cache.Config{Next: source, TTL: config.CacheTTL, StaleIfError: config.CacheStaleIfError})
 	if err != nil {
 		return nil, err
 	}
 	watchCache(metrics, reuse)
 	s.closers = append(s.closers, reuse.Close)
 	return reuse, nil
+}
+
+func newSharedCache(config *Config, next podero.Finder, log *slog.Logger) (*sharedcache.Cache, error) {
+	return sharedcache.New(sharedcache.Config{
+		Next:   next,
+		URL:    config.CacheRedisURL,
+		TTL:    config.CacheTTL,
+		Secret: config.secret,
+		Realm:  config.UpstreamURL + " " + config.ClientID,
+		Log:    log,
+	})
 }
 
 func (c *Callers) tokenConfig(transport http.RoundTripper, log *slog.Logger) caller.TokenConfig {

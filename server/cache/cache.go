@@ -47,9 +47,26 @@ type Cache struct {
 	hits, stale, misses atomic.Int64
 }
 
+// A Source is what is behind a Cache. It bounds the time of a lookup.
+type Source interface {
+	// FindWithin finds a document as it was less than maxAge ago, and returns how long ago that was: 0 if Podero was
+	// asked for it now.
+	FindWithin(ctx context.Context, key podero.Key, maxAge time.Duration) (proto.Message, time.Duration, error)
+}
+
+// Fresh returns a Source that asks a Finder whose documents are those of now.
+func Fresh(finder podero.Finder) Source { return fresh{finder} }
+
+type fresh struct{ podero.Finder }
+
+func (f fresh) FindWithin(ctx context.Context, key podero.Key, _ time.Duration) (proto.Message, time.Duration, error) {
+	message, err := f.Find(ctx, key)
+	return message, 0, err
+}
+
 // Config is what a Cache needs.
 type Config struct {
-	Next         podero.Finder // which bounds the time of a lookup
+	Next         Source
 	TTL          time.Duration // how long an answer may be reused
 	StaleIfError time.Duration // how much longer if Podero is unavailable or too slow
 }
@@ -112,12 +129,12 @@ func (c *Cache) Find(ctx context.Context, key podero.Key) (proto.Message, error)
 	e, ok := c.entries.GetIfPresent(key)
 	if !ok {
 		c.misses.Add(1)
-		return c.ask(ctx, key)
+		return c.askAndTell(ctx, key)
 	}
 	age := time.Since(e.asked)
 	if age < e.fresh {
-		if age > e.fresh*3/4 {
-			c.renew(ctx, key, e)
+		if soon := e.fresh * 3 / 4; age > soon {
+			c.renew(ctx, key, e, soon)
 		}
 		c.hits.Add(1)
 		tell(ctx, "hit", age)
@@ -125,15 +142,16 @@ func (c *Cache) Find(ctx context.Context, key podero.Key) (proto.Message, error)
 	}
 	c.misses.Add(1)
 	if e.message == nil {
-		return c.ask(ctx, key)
+		return c.askAndTell(ctx, key)
 	}
 	return c.askOrStale(ctx, key, e)
 }
 
-// ask finds the document behind the cache and keeps the answer.
-func (c *Cache) ask(ctx context.Context, key podero.Key) (proto.Message, error) {
+// ask finds the document behind the cache, less than maxAge old, and keeps the answer.
+func (c *Cache) ask(ctx context.Context, key podero.Key, maxAge time.Duration) (proto.Message, time.Duration, error) {
 	asked := time.Now()
-	message, err := c.config.Next.Find(ctx, key)
+	message, age, err := c.config.Next.FindWithin(ctx, key, maxAge)
+	asked = asked.Add(-age)
 	switch {
 	case err == nil:
 		c.entries.Set(key, &entry{message: message, asked: asked, fresh: c.config.TTL, kept: c.config.TTL + c.config.StaleIfError})
@@ -142,6 +160,15 @@ func (c *Cache) ask(ctx context.Context, key podero.Key) (proto.Message, error) 
 		c.entries.Set(key, &entry{notFound: err, asked: asked, fresh: fresh, kept: fresh})
 	case denies(err):
 		c.entries.Invalidate(key)
+	}
+	return message, age, err
+}
+
+// askAndTell finds the document behind the cache, and says so if the answer is not of now.
+func (c *Cache) askAndTell(ctx context.Context, key podero.Key) (proto.Message, error) {
+	message, age, err := c.ask(ctx, key, c.config.TTL)
+	if age > 0 {
+		tell(ctx, "hit", age)
 	}
 	return message, err
 }
@@ -160,7 +187,7 @@ func (c *Cache) askOrStale(ctx context.Context, key podero.Key, e *entry) (proto
 		hurried, cancel = context.WithDeadline(ctx, deadline.Add(-reserve))
 		defer cancel()
 	}
-	message, err := c.ask(hurried, key)
+	message, err := c.askAndTell(hurried, key)
 	age := time.Since(e.asked)
 	if !passes(err) || age >= e.kept || ctx.Err() != nil {
 		return message, err
@@ -179,8 +206,8 @@ func passes(err error) bool {
 	return kind.Code() == codes.Unavailable || kind == fault.UpstreamTimeout
 }
 
-// renew asks for an entry anew in the background, once.
-func (c *Cache) renew(ctx context.Context, key podero.Key, e *entry) {
+// renew asks for an entry anew in the background, once, and not for one that is to be renewed itself.
+func (c *Cache) renew(ctx context.Context, key podero.Key, e *entry, maxAge time.Duration) {
 	if !e.renewing.CompareAndSwap(false, true) {
 		return
 	}
@@ -188,7 +215,7 @@ func (c *Cache) renew(ctx context.Context, key podero.Key, e *entry) {
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		defer cancel()
 		defer context.AfterFunc(c.closing, cancel)()
-		if _, err := c.ask(ctx, key); err != nil {
+		if _, _, err := c.ask(ctx, key, maxAge); err != nil {
 			e.renewing.Store(false) // the next call may try
 		}
 	})

@@ -41,7 +41,7 @@ func (u *upstream) Find(ctx context.Context, _ podero.Key) (proto.Message, error
 
 func newCache(t *testing.T, u *upstream, ttl, stale time.Duration) *Cache {
 	t.Helper()
-	c, err := New(Config{Next: u, TTL: ttl, StaleIfError: stale})
+	c, err := New(Config{Next: Fresh(u), TTL: ttl, StaleIfError: stale})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,5 +259,42 @@ func TestNothingIsSharedAcrossKeys(t *testing.T) {
 			key.Resource = podero.User
 			expect(t, lookup(t, c, key, time.Second), fmt.Sprint(i+1))
 		}
+	})
+}
+
+// shared is a Source with an answer that is some time old.
+type shared struct {
+	age, maxAge time.Duration
+}
+
+func (s *shared) FindWithin(_ context.Context, _ podero.Key, maxAge time.Duration) (proto.Message, time.Duration, error) {
+	s.maxAge = maxAge
+	return &userv1.User{Id: "1"}, s.age, nil
+}
+
+func TestAnAnswerThatIsOldAlreadyIsKeptForTheRestOfItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &shared{age: 20 * time.Second}
+		c, err := New(Config{Next: source, TTL: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		expect(t, lookup(t, c, key, time.Second), "1 hit 20")
+		if source.maxAge != time.Minute {
+			t.Errorf("asked for less than %v", source.maxAge)
+		}
+		time.Sleep(20 * time.Second)
+		expect(t, lookup(t, c, key, time.Second), "1 hit 40")
+		time.Sleep(10 * time.Second)
+		source.age = 0
+		expect(t, lookup(t, c, key, time.Second), "1 hit 50")
+		synctest.Wait()
+		if source.maxAge != 45*time.Second {
+			t.Errorf("renewed with less than %v", source.maxAge)
+		}
+		expect(t, lookup(t, c, key, time.Second), "1 hit 0")
+		time.Sleep(time.Minute)
+		expect(t, lookup(t, c, key, time.Second), "1") // and of now
 	})
 }

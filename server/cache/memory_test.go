@@ -48,7 +48,7 @@ func TestAFullCacheTakesNoMoreThanItsBound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := heap()
-			c, err := New(Config{Next: &documents{rest, podero.NewDrift(slog.New(slog.DiscardHandler), func(string, string) {})}, TTL: time.Hour})
+			c, err := New(Config{Next: Fresh(&documents{rest, podero.NewDrift(slog.New(slog.DiscardHandler), func(string, string) {})}), TTL: time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -46,6 +46,7 @@ func Run(ctx context.Context, config server.Config, orgID string, report func(St
 	r.checkConfig()
 	r.checkFiles()
 	r.checkPodero(ctx, orgID)
+	r.checkRedis(ctx)
 	r.checkKeys(ctx)
 	return r.failed
 }

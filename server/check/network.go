@@ -145,7 +145,12 @@ func (r *runner) dial(ctx context.Context, address string) (net.Conn, time.Durat
 	defer cancel()
 	start := time.Now()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-	return conn, max(time.Since(start).Round(100*time.Microsecond), 100*time.Microsecond), err
+	return conn, took(start), err
+}
+
+// took returns how long ago something began, for people.
+func took(begun time.Time) time.Duration {
+	return max(time.Since(begun).Round(100*time.Microsecond), 100*time.Microsecond)
 }
 
 // describe says why TLS failed and, if a certificate is to blame, who issued it.

@@ -46,8 +46,7 @@ func (c *Client) refusal(response *http.Response, body []byte, key Key) error {
 		e.Transient = status == http.StatusBadGateway || status == http.StatusServiceUnavailable ||
 			status == http.StatusGatewayTimeout
 	case status == http.StatusNotFound && (strings.Contains(key.Path, escapedSlash) || isJSON(response, body)):
-		e.Kind = key.Resource.Missing
-		e.Missing, e.OrgID = string(proto.MessageName(key.Resource.Message)), key.OrgID
+		return NotFound(key)
 	case status == http.StatusForbidden && isJSON(response, body):
 		e.Kind = fault.UpstreamForbidden
 	case (status == http.StatusBadRequest || status == http.StatusUnprocessableEntity) && isJSON(response, body):
@@ -57,6 +56,16 @@ func (c *Client) refusal(response *http.Response, body []byte, key Key) error {
 		e.Cause = fmt.Errorf("content type %q", mediaType(response))
 	}
 	return e
+}
+
+// NotFound returns the error that says that the document of a key does not exist.
+func NotFound(key Key) *fault.Error {
+	return &fault.Error{
+		Kind:       key.Resource.Missing,
+		HTTPStatus: http.StatusNotFound,
+		Missing:    string(proto.MessageName(key.Resource.Message)),
+		OrgID:      key.OrgID,
+	}
 }
 
 // isJSON reports whether an answer is JSON, as all that Podero's API itself says is. What is not comes

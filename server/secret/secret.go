@@ -46,3 +46,9 @@ func (t Text) String() string { return redacted }
 
 // MarshalText returns [redacted]; JSON and slog's handlers use it.
 func (t Text) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// UnmarshalText takes a secret from a flag or a variable.
+func (t *Text) UnmarshalText(text []byte) error {
+	*t = New(string(text))
+	return nil
+}

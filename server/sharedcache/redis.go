@@ -1,0 +1,181 @@
+package sharedcache
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/secret"
+)
+
+const (
+	connections     = 16          // to a Redis server, and exchanges with it at the same time
+	exchangeTimeout = time.Second // of an exchange, connecting included, for which no lookup waits
+	maxValue        = 64 << 10    // bytes of an entry
+	defaultPort     = "6379"
+)
+
+// CheckURL returns what is wrong with the URL of a Redis server or cluster, without quoting it.
+func CheckURL(location secret.Text) error {
+	_, err := parse(location)
+	return err
+}
+
+// parse reads a URL: redis://user:password@host:port/database, rediss:// for TLS, and with ?addr=host:port for each
+// other node of a cluster.
+func parse(location secret.Text) (*redis.UniversalOptions, error) {
+	u, err := url.Parse(location.Reveal())
+	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "" || u.Fragment != "" {
+		return nil, errors.New("is not a URL of Redis; give one like rediss://user:password@host:6379/0")
+	}
+	options := &redis.UniversalOptions{
+		Username:                 u.User.Username(),
+		Addrs:                    []string{withPort(u.Host)},
+		Protocol:                 2, // which needs no greeting
+		DisableIdentity:          true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		ContextTimeoutEnabled:    true,
+		DialTimeout:              exchangeTimeout,
+		ReadTimeout:              exchangeTimeout,
+		WriteTimeout:             exchangeTimeout,
+		PoolSize:                 connections,
+		MaxRetries:               -1, // a miss does
+		DialerRetries:            1,
+	}
+	options.Password, _ = u.User.Password()
+	if u.Scheme == "rediss" {
+		options.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if database := strings.Trim(u.Path, "/"); database != "" {
+		if options.DB, err = strconv.Atoi(database); err != nil || options.DB < 0 {
+			return nil, errors.New("has a path that is no number of a database; give one like /0, or none")
+		}
+	}
+	for name, values := range u.Query() {
+		if name != "addr" {
+			return nil, errors.New("has a parameter other than addr; leave it out")
+		}
+		for _, value := range values {
+			options.Addrs = append(options.Addrs, withPort(value))
+		}
+		options.IsClusterMode = true
+	}
+	if options.IsClusterMode && options.DB != 0 {
+		return nil, errors.New("names a database, which a cluster does not have; leave the path out")
+	}
+	return options, nil
+}
+
+func withPort(address string) string {
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
+	}
+	return net.JoinHostPort(strings.Trim(address, "[]"), defaultPort)
+}
+
+func newClient(location secret.Text) (redis.UniversalClient, error) {
+	options, err := parse(location)
+	if err != nil {
+		return nil, err
+	}
+	return redis.NewUniversalClient(options), nil
+}
+
+// get returns a value and how much longer it is kept; 0 if it is not there, or kept for ever. No more is read of a
+// value than any of ours has.
+func get(ctx context.Context, client redis.UniversalClient, name string) (value string, left time.Duration, err error) {
+	pipe := client.Pipeline()
+	text := pipe.GetRange(ctx, name, 0, maxValue-1)
+	expiry := pipe.PTTL(ctx, name)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return "", 0, err
+	}
+	return text.Val(), max(expiry.Val(), 0), nil
+}
+
+// Try writes an entry that no lookup finds and reads it back, as lookups do. The error is fit for the log.
+func Try(ctx context.Context, location secret.Text) error {
+	client, err := newClient(location)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	name, want := namePrefix+rand.Text(), rand.Text()
+	if err := client.Set(ctx, name, want, exchangeTimeout).Err(); err != nil {
+		return describe(err)
+	}
+	switch got, left, err := get(ctx, client, name); {
+	case err != nil:
+		return describe(err)
+	case got != want || left == 0:
+		return errors.New("an entry could not be read back")
+	default:
+		return nil
+	}
+}
+
+// A RefusalError is the first word of an error that Redis itself answers with, such as NOAUTH. What follows may be anything.
+type RefusalError string
+
+// Error describes the refusal.
+func (e RefusalError) Error() string { return "Redis answers " + string(e) }
+
+// describe returns an error in a form that is fit for the log.
+func describe(err error) error {
+	var refusal redis.Error
+	switch {
+	case errors.As(err, &refusal):
+		word, _, _ := strings.Cut(refusal.Error(), " ")
+		return RefusalError(word)
+	case errors.Is(err, errSlow), errors.Is(err, errBusy):
+		return err
+	default:
+		return fault.Network(err)
+	}
+}
+
+const (
+	maxFailures = 5           // in a row
+	pauseTime   = time.Second // without asking
+)
+
+// A pause leaves Redis alone for a moment after some failures in a row, and then asks it once.
+type pause struct {
+	failures atomic.Int64
+	until    atomic.Pointer[time.Time] // nil while Redis answers
+}
+
+// over reports whether Redis may be asked.
+func (p *pause) over() bool {
+	until := p.until.Load()
+	if until == nil {
+		return true
+	}
+	now := time.Now()
+	next := now.Add(pauseTime)
+	return now.After(*until) && p.until.CompareAndSwap(until, &next)
+}
+
+// note takes note of how an exchange went. It reports whether that began or ended the time in which Redis is left alone.
+func (p *pause) note(ok bool) (changed bool) {
+	if ok {
+		p.failures.Store(0)
+		return p.until.Swap(nil) != nil
+	}
+	if p.failures.Add(1) < maxFailures {
+		return false
+	}
+	until := time.Now().Add(pauseTime)
+	return p.until.Swap(&until) == nil
+}

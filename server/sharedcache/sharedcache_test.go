@@ -1,0 +1,523 @@
+package sharedcache
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9/logging"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/podero"
+	"example.com/podero-facade/server/secret"
+)
+
+const (
+	orgID     = "016b78a7-0c7c-4241-a277-015c3ad3cb90"
+	testLimit = 20 * time.Second
+)
+
+func TestMain(m *testing.M) {
+	logging.Disable()
+	goleak.VerifyTestMain(m)
+}
+
+// upstream answers with a user whose ID counts the lookups, or with an error.
+type upstream struct {
+	mu    sync.Mutex
+	asked int
+	err   error
+	email string
+}
+
+func (u *upstream) Find(context.Context, podero.Key) (proto.Message, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.asked++
+	if u.err != nil {
+		return nil, u.err
+	}
+	return &userv1.User{Id: fmt.Sprint(u.asked), OrganizationId: orgID, Email: u.email, ZipCode: proto.String("")}, nil
+}
+
+// replica is a Cache that runs, in front of an upstream.
+type replica struct {
+	*Cache
+	upstream *upstream
+	log      *bytes.Buffer
+}
+
+func newReplica(t *testing.T, location string, change func(*Config)) *replica {
+	return newReplicaThatWaits(t, testLimit, location, change) // however busy the machine is
+}
+
+func newReplicaThatWaits(t *testing.T, wait time.Duration, location string, change func(*Config)) *replica {
+	t.Helper()
+	r := &replica{upstream: &upstream{email: "peter.schmidt@example.com"}, log: &bytes.Buffer{}}
+	config := Config{
+		Next:   r.upstream,
+		URL:    secret.New(location),
+		TTL:    time.Minute,
+		Secret: func() (secret.Text, error) { return secret.New("s3cr3t"), nil },
+		Realm:  "here",
+		Log:    slog.New(slog.NewTextHandler(r.log, nil)),
+	}
+	if change != nil {
+		change(&config)
+	}
+	cache, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Cache = cache
+	cache.wait = wait
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		cache.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		cache.Close()
+	})
+	return r
+}
+
+// find looks a user up, and says which one it was, or the reason of the error, and whether it came from Redis.
+func (r *replica) find(t *testing.T, key podero.Key) string {
+	t.Helper()
+	message, age, err := r.FindWithin(t.Context(), key, time.Minute)
+	var got string
+	if err != nil {
+		got = fault.From(err).Kind.Reason()
+	} else {
+		got = message.(*userv1.User).GetId()
+	}
+	if age > 0 {
+		got += " shared"
+	}
+	return got
+}
+
+func (r *replica) expect(t *testing.T, key podero.Key, want string) {
+	t.Helper()
+	if got := r.find(t, key); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// await waits until something holds.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(testLimit); !holds(); <-time.After(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// fill makes a replica ask for a user, and waits until it is shared.
+func (r *replica) fill(t *testing.T, server *miniredis.Miniredis, key podero.Key) (name string) {
+	t.Helper()
+	name = r.place(t, key).name
+	r.find(t, key)
+	await(t, "an entry", func() bool { return server.Exists(name) })
+	return name
+}
+
+// place returns where the answer of a lookup is kept.
+func (r *replica) place(t *testing.T, key podero.Key) place {
+	t.Helper()
+	place, err := r.sealer.Load().place(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return place
+}
+
+func key(externalID string) podero.Key { return podero.UserByExternalID(orgID, externalID, false) }
+
+func TestWhatOneReplicaFetchedAnotherFinds(t *testing.T) {
+	server := miniredis.RunT(t)
+	a, b := newReplica(t, "redis://"+server.Addr(), nil), newReplica(t, "redis://"+server.Addr(), nil)
+	name := a.fill(t, server, key("1"))
+	b.expect(t, key("1"), "1 shared")
+	if message, _, _ := b.FindWithin(t.Context(), key("1"), time.Minute); !proto.Equal(message, &userv1.User{
+		Id: "1", OrganizationId: orgID, Email: "peter.schmidt@example.com", ZipCode: proto.String(""),
+	}) {
+		t.Errorf("another user: %v", message)
+	}
+	if b.upstream.asked != 0 || b.Hits() != 2 || b.Misses() != 0 || a.Misses() != 1 || a.Failures()+b.Failures() != 0 {
+		t.Errorf("asked %d times, %d hits, %d misses", b.upstream.asked, b.Hits(), b.Misses())
+	}
+	if ttl := server.TTL(name); ttl <= 0 || ttl > time.Minute {
+		t.Errorf("kept for %v", ttl)
+	}
+}
+
+func TestThatThereIsNoUserIsSharedFor5Seconds(t *testing.T) {
+	server := miniredis.RunT(t)
+	a, b := newReplica(t, "redis://"+server.Addr(), nil), newReplica(t, "redis://"+server.Addr(), nil)
+	a.upstream.err = podero.NotFound(key("1"))
+	name := a.fill(t, server, key("1"))
+	b.expect(t, key("1"), "USER_NOT_FOUND shared")
+	_, _, err := b.FindWithin(t.Context(), key("1"), time.Minute)
+	if want := podero.NotFound(key("1")); fmt.Sprintf("%+v", fault.From(err)) != fmt.Sprintf("%+v", want) {
+		t.Errorf("%+v, want %+v", err, want)
+	}
+	if ttl := server.TTL(name); ttl <= 0 || ttl > 5*time.Second {
+		t.Errorf("kept for %v", ttl)
+	}
+}
+
+// TestAnEntryIsNeverYoungerThanItIs has clocks that go wrong, and an expiry that somebody changed.
+func TestAnEntryIsNeverYoungerThanItIs(t *testing.T) {
+	server := miniredis.RunT(t)
+	r := newReplica(t, "redis://"+server.Addr(), nil)
+	r.upstream.err = fault.New(fault.UpstreamUnavailable, nil) // so that nothing else is written
+	place := r.place(t, key("1"))
+	for name, c := range map[string]struct {
+		asked time.Duration // ago, by the clock of who asked
+		left  time.Duration // by Redis's
+		least time.Duration // 0 for a miss
+	}{
+		"as it should be":            {20 * time.Second, 40 * time.Second, 20 * time.Second},
+		"a clock ahead":              {-time.Hour, 40 * time.Second, 20 * time.Second},
+		"a clock behind":             {30 * time.Second, 40 * time.Second, 30 * time.Second},
+		"a clock far behind":         {time.Hour, 40 * time.Second, 0},
+		"an expiry that was put off": {30 * time.Second, time.Hour, 30 * time.Second},
+		"one put off for too long":   {time.Minute, time.Hour, 0},
+		"no expiry":                  {time.Second, 0, 0},
+	} {
+		sealed, err := place.seal(entry{time.Now().Add(-c.asked), time.Minute, orgID, &userv1.User{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := server.Set(place.name, string(sealed)); err != nil {
+			t.Fatal(err)
+		}
+		server.SetTTL(place.name, c.left)
+		_, age, _ := r.FindWithin(t.Context(), key("1"), time.Hour)
+		if (age == 0) != (c.least == 0) || age < c.least || age > c.least+testLimit {
+			t.Errorf("%s: age %v, want %v", name, age, c.least)
+		}
+	}
+	if _, age, _ := r.FindWithin(t.Context(), key("1"), time.Millisecond); age != 0 {
+		t.Error("an entry older than what was asked for")
+	}
+}
+
+func TestWhatDiffersIsKeptApart(t *testing.T) {
+	server := miniredis.RunT(t)
+	a := newReplica(t, "redis://"+server.Addr(), nil)
+	a.fill(t, server, key("1"))
+	other := "016b78a7-0c7c-4241-a277-015c3ad3cb91"
+	for name, k := range map[string]podero.Key{
+		"ID": key("2"), "include_deleted": podero.UserByExternalID(orgID, "1", true), "organization": podero.UserByExternalID(other, "1", false),
+		"resource": {Resource: &podero.Resource{Template: "/another", Message: (*userv1.User)(nil)}, OrgID: orgID, Path: key("1").Path},
+	} {
+		if got := a.find(t, k); strings.Contains(got, "shared") {
+			t.Errorf("another %s: %s", name, got)
+		}
+	}
+	for name, change := range map[string]func(*Config){
+		"secret": func(c *Config) { c.Secret = func() (secret.Text, error) { return secret.New("rotated"), nil } },
+		"realm":  func(c *Config) { c.Realm = "there" },
+	} {
+		if got := newReplica(t, "redis://"+server.Addr(), change).find(t, key("1")); got != "1" {
+			t.Errorf("another %s: %s", name, got)
+		}
+	}
+}
+
+func TestARotatedSecretCountsWithoutARestart(t *testing.T) {
+	server := miniredis.RunT(t)
+	var current secret.Text
+	var failure error
+	r := newReplica(t, "redis://"+server.Addr(), func(c *Config) {
+		current = secret.New("old")
+		c.Secret = func() (secret.Text, error) { return current, failure }
+	})
+	r.fill(t, server, key("1"))
+	failure = errors.New("no such file")
+	r.rekey()
+	r.expect(t, key("1"), "1 shared")
+	current, failure = secret.New("new"), nil
+	r.rekey()
+	r.expect(t, key("1"), "2")
+}
+
+// TestRubbishIsAMiss puts at a user's place what does not belong there.
+func TestRubbishIsAMiss(t *testing.T) {
+	server := miniredis.RunT(t)
+	r := newReplica(t, "redis://"+server.Addr(), nil)
+	mine, theirs := r.fill(t, server, key("1")), r.fill(t, server, key("2"))
+	sealed, err := server.Get(mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	another, err := server.Get(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := r.place(t, key("1"))
+	foreign, err := place.seal(entry{time.Now(), time.Minute, "016b78a7-0c7c-4241-a277-015c3ad3cb91", &userv1.User{Id: "foreign"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := place.aead.Seal(nil, nil, []byte("x"), []byte(mine))
+	flipped := []byte(sealed)
+	flipped[len(flipped)/2] ^= 1
+	for name, value := range map[string]string{
+		"text": "rubbish", "another place's": another, "cut": sealed[:len(sealed)-1], "longer": sealed + "x", "flipped": string(flipped),
+		"another organization's": string(foreign), "short": string(short), "large": strings.Repeat("x", 1<<20),
+	} {
+		before := r.Failures()
+		if err := server.Set(mine, value); err != nil {
+			t.Fatal(err)
+		}
+		server.SetTTL(mine, time.Minute)
+		if got := r.find(t, key("1")); strings.Contains(got, "shared") || strings.Contains(got, "foreign") {
+			t.Errorf("%s: %s", name, got)
+		}
+		if r.Failures() != before+1 {
+			t.Errorf("%s is not counted", name)
+		}
+		await(t, "a good entry instead", func() bool { got, _ := server.Get(mine); return got != value })
+		if got := r.find(t, key("1")); !strings.Contains(got, "shared") {
+			t.Errorf("after %s: %s", name, got)
+		}
+	}
+	server.Del(mine)
+	server.HSet(mine, "a", "b")
+	if got := r.find(t, key("1")); strings.Contains(got, "shared") {
+		t.Errorf("a hash: %s", got)
+	}
+}
+
+func TestNobodyCanReadTheDatabase(t *testing.T) {
+	server := miniredis.RunT(t)
+	r := newReplica(t, "redis://"+server.Addr(), nil)
+	r.fill(t, server, key("134681893870"))
+	dump := server.Dump()
+	name := server.Keys()[0]
+	value, err := server.Get(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, plain := range []string{"peter", "134681893870", orgID, "by-ext-id", "s3cr3t"} {
+		if strings.Contains(dump, plain) || strings.Contains(value, plain) {
+			t.Errorf("%s is in Redis", plain)
+		}
+	}
+	r.upstream.email = "" // another answer, another nonce
+	server.Del(name)
+	r.fill(t, server, key("134681893870"))
+	if again, err := server.Get(name); err != nil || again[:12] == value[:12] {
+		t.Errorf("the same nonce twice, %v", err)
+	}
+}
+
+func TestAnAnswerThatDeniesTheUserRemovesTheEntry(t *testing.T) {
+	for _, c := range []struct {
+		kind fault.Kind
+		kept bool
+	}{
+		{fault.UpstreamForbidden, false}, {fault.UpstreamUnauthenticated, false}, {fault.UpstreamRejectedRequest, false}, {fault.UpstreamContractViolation, false},
+		{fault.UpstreamUnavailable, true}, {fault.UpstreamTimeout, true}, {fault.UpstreamRateLimited, true}, {fault.TokenRejected, true},
+	} {
+		server := miniredis.RunT(t)
+		r := newReplica(t, "redis://"+server.Addr(), nil)
+		name := r.fill(t, server, key("1"))
+		r.upstream.err = fault.New(c.kind, nil)
+		if _, _, err := r.FindWithin(t.Context(), key("1"), time.Nanosecond); !fault.Is(err, c.kind) { // as a renewal does
+			t.Errorf("%v", err)
+		}
+		if c.kept {
+			r.upstream.err = nil
+			r.fill(t, server, key("2")) // exchanges are done in about the order in which they are asked for
+			if !server.Exists(name) {
+				t.Errorf("removed after %s", c.kind.Reason())
+			}
+			continue
+		}
+		await(t, "removal after "+c.kind.Reason(), func() bool { return !server.Exists(name) })
+	}
+}
+
+func TestWhatIsTooLargeIsNotShared(t *testing.T) {
+	server := miniredis.RunT(t)
+	r := newReplica(t, "redis://"+server.Addr(), nil)
+	r.upstream.email = strings.Repeat("x", maxValue)
+	r.find(t, key("large"))
+	r.upstream.email = ""
+	r.fill(t, server, key("small"))
+	if keys := server.Keys(); len(keys) != 1 {
+		t.Errorf("%d entries", len(keys))
+	}
+}
+
+// listen accepts connections and hands them to somebody.
+func listen(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() { serve(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		running.Wait()
+	})
+	return listener.Addr().String()
+}
+
+// TestARedisThatFailsDelaysHardlyAnyLookup has a hundred lookups in front of each of them.
+func TestARedisThatFailsDelaysHardlyAnyLookup(t *testing.T) {
+	closed := listen(t, func(net.Conn) {})
+	silent := listen(t, func(conn net.Conn) {
+		buffer := make([]byte, 1024)
+		for {
+			if _, err := conn.Read(buffer); err != nil {
+				_ = conn.Close()
+				return
+			}
+		}
+	})
+	talking := listen(t, func(conn net.Conn) {
+		_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+		_ = conn.Close()
+	})
+	refusing := miniredis.RunT(t)
+	refusing.SetError("LOADING Redis is loading the dataset in memory")
+	protected := miniredis.RunT(t)
+	protected.RequireAuth("another")
+	for name, location := range map[string]string{
+		"nothing there": "redis://127.0.0.1:1", "hangs": "redis://" + silent, "closes": "redis://" + closed, "no Redis": "redis://" + talking,
+		"TLS that hangs": "rediss://" + silent, "loading": "redis://" + refusing.Addr(), "wrong password": "redis://:hunter2@" + protected.Addr(),
+		"a cluster that hangs": "redis://" + silent + "?addr=" + silent, "no cluster": "redis://127.0.0.1:1?addr=127.0.0.1:2",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newReplicaThatWaits(t, readTimeout, location, nil)
+			var slow int
+			for i := range 100 {
+				begun := time.Now()
+				r.expect(t, key(fmt.Sprint(i)), fmt.Sprint(i+1))
+				if time.Since(begun) > readTimeout {
+					slow++
+				}
+			}
+			if slow > maxFailures+5 { // those that find out, and what a busy machine adds
+				t.Errorf("%d lookups waited for Redis", slow)
+			}
+			if got := r.log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "the shared cache can't be used") || strings.Contains(got, "hunter2") {
+				t.Errorf("the log says %s", got)
+			}
+			if r.Misses() != 100 || r.Failures() < maxFailures {
+				t.Errorf("%d misses, %d failures", r.Misses(), r.Failures())
+			}
+		})
+	}
+}
+
+func TestARedisThatTakesNoEntriesCanBeReadStill(t *testing.T) {
+	for _, refusal := range []string{"OOM command not allowed when used memory > 'maxmemory'.", "READONLY You can't write against a read only replica."} {
+		server := miniredis.RunT(t)
+		r := newReplica(t, "redis://"+server.Addr(), nil)
+		r.fill(t, server, key("1"))
+		server.SetError(refusal)
+		r.write(r.place(t, key("2")), entry{time.Now(), time.Minute, orgID, nil})
+		await(t, "a failure", func() bool { return r.Failures() > 0 })
+		server.SetError("")
+		r.expect(t, key("1"), "1 shared")
+	}
+}
+
+func TestARedisThatComesBackIsUsedAgain(t *testing.T) {
+	server := miniredis.RunT(t)
+	r := newReplica(t, "redis://"+server.Addr(), nil)
+	r.fill(t, server, key("1"))
+	server.Close()
+	for i := range 20 {
+		r.expect(t, key(fmt.Sprint("down", i)), fmt.Sprint(i+2))
+	}
+	if err := server.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a hit", func() bool { return strings.Contains(r.find(t, key("1")), "shared") })
+	if got := r.log.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "the shared cache is used again") {
+		t.Errorf("the log says %s", got)
+	}
+}
+
+func TestURLs(t *testing.T) {
+	for location, want := range map[string]string{
+		"redis://127.0.0.1":                            "[127.0.0.1:6379] 0 false",
+		"rediss://user:hunter2@redis.example:1/3":      "[redis.example:1] 3 false",
+		"redis://[::1]":                                "[[::1]:6379] 0 false",
+		"redis://:hunter2@a?addr=b:1&addr=c":           "[a:6379 b:1 c:6379] 0 true",
+		"redis://a?addr=[::1]:2":                       "[a:6379 [::1]:2] 0 true",
+		"redis://user:hunter2@%":                       "is not a URL",
+		"http://user:hunter2@a":                        "is not a URL",
+		"redis:///1":                                   "is not a URL",
+		"redis://a/hunter2":                            "no number",
+		"redis://a/-1":                                 "no number",
+		"rediss://a?skip_verify=true&password=hunter2": "parameter",
+		"redis://a/1?addr=b":                           "cluster",
+	} {
+		var got string
+		if options, err := parse(secret.New(location)); err != nil {
+			got = err.Error()
+		} else {
+			got = fmt.Sprint(options.Addrs, options.DB, options.IsClusterMode)
+		}
+		if !strings.Contains(got, want) || strings.Contains(got, "hunter2") {
+			t.Errorf("%s: %s, want %s", location, got, want)
+		}
+		if tls := strings.HasPrefix(location, "rediss"); tls {
+			if options, err := parse(secret.New(location)); err == nil && options.TLSConfig == nil {
+				t.Errorf("%s: no TLS", location)
+			}
+		}
+	}
+}
+
+// TestTheFormatChangesWithTheMessages fails when messages change. An entry that another version of the service wrote
+// would then lose fields: raise format, and take over the sum.
+func TestTheFormatChangesWithTheMessages(t *testing.T) {
+	const want = "podero-facade shared cache 1 7d075ebeb61fcd2c"
+	file, err := proto.MarshalOptions{Deterministic: true}.Marshal(protodesc.ToDescriptorProto((*userv1.User)(nil).ProtoReflect().Descriptor()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(file)
+	if got := format + " " + hex.EncodeToString(sum[:8]); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
