@@ -20,7 +20,12 @@ func TestMarshal(t *testing.T) {
 		message proto.Message
 		want    string
 	}{
-		"a list of texts": {&errdetails.DebugInfo{StackEntries: []string{"a", `"`}}, `{"stack_entries":["a","\""],"detail":""}`},
+		"a list of texts":                       {&errdetails.DebugInfo{StackEntries: []string{"a", `"`}}, `{"stack_entries":["a","\""],"detail":""}`},
+		"text to escape, and text beyond ASCII": {wrapperspb.String("a\"\\\n\x7fé"), "{\"value\":\"a\\\"\\\\\\n\x7fé\"}"},
+		"an enum": {&userv1.User{Role: userv1.Role_ROLE_ADMIN}, `{"id":"","organization_id":"","role":"admin","email":"",` +
+			`"num_inverters":0,"num_heat_pumps":0,"num_electric_vehicles":0,"num_wallboxes":0,"external_user_id":null,"first_name":null,` +
+			`"last_name":null,"is_onboarded":null,"street_and_number":null,"street_add_info":null,"zip_code":null,"town":null,` +
+			`"country":null,"latitude":null,"longitude":null,"last_login":null,"joined_at":null}`},
 		"a list of messages": {&errdetails.QuotaFailure{Violations: []*errdetails.QuotaFailure_Violation{}},
 			`{"violations":[]}`},
 		"a message that is not set":  {&errdetails.RetryInfo{}, `{"retry_delay":null}`},
@@ -48,6 +53,7 @@ func TestMarshalRefusesWhatHasNoForm(t *testing.T) {
 		"bytes":                     wrapperspb.Bytes([]byte("x")),
 		"a map":                     &errdetails.ErrorInfo{Metadata: map[string]string{"a": "b"}},
 		"text that is not UTF-8":    wrapperspb.String("\xff"),
+		"an enum's unknown value":   &userv1.User{Role: 99},
 		"what is no message at all": "text",
 		"inside a list":             &structpb.ListValue{Values: []*structpb.Value{structpb.NewNumberValue(math.NaN())}},
 		"inside a message":          &userv1.GetUserByExternalIdResponse{User: &userv1.User{Id: "\xff"}},
