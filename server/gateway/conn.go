@@ -48,17 +48,19 @@ func (c *Conn) Invoke(ctx context.Context, name string, request, response any, o
 	if !ok {
 		return status.Errorf(codes.Unimplemented, "unknown method %s", name)
 	}
-	outgoing, _ := metadata.FromOutgoingContext(ctx)
-	incoming := metadata.MD{}
-	for _, key := range allowedMetadata {
-		if values := outgoing.Get(key); len(values) > 0 {
-			incoming[key] = values
+	if outgoing, ok := metadata.FromOutgoingContext(ctx); ok {
+		incoming := metadata.MD{}
+		for _, key := range allowedMetadata {
+			if values := outgoing.Get(key); len(values) > 0 {
+				incoming[key] = values
+			}
 		}
+		ctx = metadata.NewIncomingContext(ctx, incoming)
 	}
 	sent := &sentMetadata{method: name}
-	ctx = grpc.NewContextWithServerTransportStream(metadata.NewIncomingContext(ctx, incoming), sent)
+	ctx = grpc.NewContextWithServerTransportStream(ctx, sent)
 
-	decode := func(target any) error { return share(target, request) }
+	decode := func(target any) error { return copyRequest(target, request) }
 	result, err := m.handler(m.service, ctx, decode, c.interceptor)
 	for _, opt := range opts {
 		if header, ok := opt.(grpc.HeaderCallOption); ok {
@@ -77,6 +79,20 @@ func (c *Conn) Invoke(ctx context.Context, name string, request, response any, o
 // NewStream fails: the API has no streams.
 func (c *Conn) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
 	return nil, status.Error(codes.Unimplemented, "the gateway carries no streams")
+}
+
+// copyRequest copies a request, which is small.
+func copyRequest(target, source any) error {
+	to, ok := target.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is not a message", target)
+	}
+	from, ok := source.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is not a message", source)
+	}
+	proto.Merge(to, from)
+	return nil
 }
 
 // share sets the fields of target to those of source. What they point to is shared, not copied: neither

@@ -83,7 +83,7 @@ var (
 
 // ServeHTTP answers a REST call.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id := requestid.Accept(r.Header.Get(requestid.Header))
+	id := requestid.Accept(r.Header.Get("X-Request-Id")) // which Get need not bring into this form
 	header := w.Header()
 	header["X-Request-Id"] = []string{id}
 	header["Cache-Control"] = noStore
@@ -135,11 +135,13 @@ func (h *Handler) servePage(ctx context.Context, w http.ResponseWriter, r *http.
 	}
 }
 
-// passedHeader returns the headers that grpc-gateway reads.
-func passedHeader(from http.Header) http.Header {
-	to := http.Header{}
+// passedHeader returns the headers that grpc-gateway reads, nil if there are none.
+func passedHeader(from http.Header) (to http.Header) {
 	for _, name := range [...]string{"Authorization", timeoutHeader} {
 		if values := from[name]; len(values) > 0 {
+			if to == nil {
+				to = http.Header{}
+			}
 			to[name] = values
 		}
 	}

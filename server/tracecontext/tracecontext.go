@@ -16,13 +16,16 @@ var w3c = propagation.TraceContext{}
 
 // FromHTTP returns a context with the trace that a REST call belongs to, if it belongs to one.
 func FromHTTP(ctx context.Context, header http.Header) context.Context {
+	if len(header["Traceparent"]) == 0 {
+		return ctx
+	}
 	return w3c.Extract(ctx, propagation.HeaderCarrier(header))
 }
 
 // FromMetadata returns a context with the trace that a gRPC call belongs to. A trace that ctx has
 // already, as that of a REST call, stays.
 func FromMetadata(ctx context.Context) context.Context {
-	if trace.SpanContextFromContext(ctx).IsValid() {
+	if trace.SpanContextFromContext(ctx).IsValid() || len(metadata.ValueFromIncomingContext(ctx, "traceparent")) == 0 {
 		return ctx
 	}
 	return w3c.Extract(ctx, incoming{ctx})
