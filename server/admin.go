@@ -27,6 +27,17 @@ func (r *readiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte("ready\n"))
 }
 
+// release ends the connections of a handler's callers while the service drains, each after its next answer, so that
+// proxies that keep connections take others before the listeners close.
+func (r *readiness) release(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if !r.ready.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, request)
+	})
+}
+
 // adminHandler serves what operators and their machines ask for. address is the listener's.
 func adminHandler(address string, ready *readiness, metrics *telemetry.Metrics) http.Handler {
 	mux := http.NewServeMux()

@@ -35,9 +35,10 @@ const (
 	// A connection keeps its read buffer while it is idle, and a call fits into a small one.
 	readBuffer = 8 << 10
 
-	// gRPC connections end after a while, so that callers find new replicas.
+	// gRPC connections end after a while, so that callers look for replicas anew and new ones get their share. grpc-go
+	// spreads the age by a tenth, so that not all callers come back at once.
 	maxConnectionIdle  = 15 * time.Minute
-	maxConnectionAge   = 30 * time.Minute
+	maxConnectionAge   = 2 * time.Minute
 	maxConnectionGrace = time.Minute
 	pingInterval       = time.Minute
 	pingTimeout        = 20 * time.Second
@@ -52,7 +53,7 @@ func (s *Server) listen(
 	if len(s.config.CORSAllowedOrigin) > 0 {
 		rest = gateway.CORS(s.config.CORSAllowedOrigin, rest)
 	}
-	s.rest = newHTTPServer(rest, s.log, s.config.UpstreamTimeout)
+	s.rest = newHTTPServer(s.ready.release(rest), s.log, s.config.UpstreamTimeout)
 	s.admin = newHTTPServer(adminHandler(s.config.AdminListen, s.ready, metrics), s.log, longestProfile)
 	if s.config.hasTLS() {
 		identity, err := newIdentity(&s.config.TLS, s.log)

@@ -168,6 +168,14 @@ func TestStoppingLosesNoCall(t *testing.T) {
 			t.Errorf("a call while draining got %s", got.reason)
 		}
 	})
+	response, err := s.rest.Get("http://" + s.HTTPAddr().String() + lookupPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if !response.Close {
+		t.Error("a connection of REST stays open while draining")
+	}
 	close(release)
 	for range protocols {
 		if got := <-slow; got.user == nil {
