@@ -1,8 +1,10 @@
 // docs.js DIRECTORY URL [TOKEN]: opens the page at /docs in Chromium and prints for each thing that must hold a line of
 // what, wanted and seen, with tabs between. It leaves screenshots in the directory.
+const { execFile } = require("node:child_process");
 const fs = require("node:fs");
 const http = require("node:http");
 const path = require("node:path");
+const { promisify } = require("node:util");
 const { chromium } = require("playwright-core");
 
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
@@ -34,12 +36,10 @@ function behindPrefix(target) {
 
 // send sends the form as it is, and returns status and body of the answer that the page shows.
 async function send(page, submit = () => page.getByRole("button", { name: "Send request" }).click()) {
-  await page.evaluate(() => document.querySelector(".status")?.remove());
-  await submit();
-  await page.locator(".status").waitFor();
-  const status = await page.locator(".status").textContent();
-  const body = JSON.parse(await page.getByRole("figure", { name: "Answer", exact: true }).locator("pre").textContent());
-  return { status: status.split(" in ")[0], body };
+  await submit(); // which empties what the page shows
+  const answer = await page.getByRole("figure", { name: "Answer", exact: true }).locator("pre").textContent();
+  const status = await page.getByRole("status").textContent();
+  return { status: status.split(" in ")[0], body: JSON.parse(answer) };
 }
 
 async function checkAccess(page, when) {
@@ -97,8 +97,16 @@ async function look(browser) {
   // Chromium itself says in the console that an answer is an error.
   await id.fill("nobody");
   check("an unknown ID", "404 Not Found USER_NOT_FOUND", await send(page).then(({ status, body }) => `${status} ${body.reason}`));
-  await page.getByRole("textbox", { name: "X-Request-Id" }).fill("from-the-page");
-  check("a request ID", "from-the-page", (await send(page)).body.request_id);
+  const header = page.getByRole("textbox", { name: "X-Request-Id" });
+  await header.fill("it's-from-here");
+  check("a request ID", "it's-from-here", (await send(page)).body.request_id);
+  const curl = await page.getByRole("figure", { name: "Request", exact: true }).locator("pre").textContent();
+  const { stdout } = await promisify(execFile)("bash", ["-c", `${curl} -sS --max-time 15`], { env: { ...process.env, TOKEN: token } });
+  check("the curl that is shown", "it's-from-here USER_NOT_FOUND", `${JSON.parse(stdout).request_id} ${JSON.parse(stdout).reason}`);
+  await header.fill("\u20ac");
+  await page.getByRole("button", { name: "Send request" }).click();
+  await page.getByRole("status").filter({ hasText: "There is no answer" }).waitFor();
+  await header.fill("");
   if (token) {
     await page.getByLabel("Bearer token").fill("");
     check("without the token", "401 Unauthorized CALLER_UNAUTHENTICATED", await send(page).then(({ status, body }) => `${status} ${body.reason}`));

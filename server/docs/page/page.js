@@ -132,21 +132,30 @@ function answer(status, response) {
       element("figure", {}, element("figcaption", {}, `Example: ${name}`), json(example.value))));
 }
 
-// tryIt makes the form that makes a call.
+// tryIt makes the form that makes a call. A screen reader is told of the status alone: the answer may be long.
 function tryIt(path, described) {
   const parameters = described.parameters.map(resolve);
   const fields = parameters.map((parameter) => field(described.operationId, parameter));
-  const result = element("div", { "aria-live": "polite" });
   const headers = fields.filter((_, i) => parameters[i].in === "header");
+  const status = element("p", { class: "status", role: "status" });
+  const details = element("div", {});
   const form = element("form", { "aria-labelledby": `${described.operationId}-try` },
     element("h3", { id: `${described.operationId}-try` }, "Try it"),
     fields.filter((_, i) => parameters[i].in !== "header").map(({ row }) => row),
     element("details", {}, element("summary", {}, "Headers"), headers.map(({ row }) => row)),
     element("button", { type: "submit" }, "Send request"),
-    result);
+    status, details);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    result.replaceChildren(...await call(path, parameters.map((parameter, i) => [parameter, fields[i].value()])));
+    status.textContent = "Waiting for the answer";
+    details.replaceChildren();
+    try {
+      const { response, took, shown } = await call(path, parameters.map((parameter, i) => [parameter, fields[i].value()]));
+      status.textContent = `${response.status} ${response.statusText} in ${took} ms`;
+      details.append(...shown);
+    } catch (error) {
+      status.textContent = `There is no answer: ${error.message}`;
+    }
   });
   return form;
 }
@@ -165,37 +174,36 @@ function field(operationId, { name, in: where, required, description, schema }) 
   return { row, value: () => (isBoolean ? (input.checked ? "true" : "") : input.value) };
 }
 
-// call makes a call and returns what to show of it.
+// call makes a call and returns its response, the milliseconds that it took, and what else to show of it.
 async function call(path, values) {
   const base = new URL(api.servers[0].url, source).href.replace(/\/$/, "");
   const query = new URLSearchParams();
   const headers = new Headers();
   for (const [{ name, in: where }, value] of values) {
-    if (where === "path") path = path.replace(`{${name}}`, encodeURIComponent(value).replaceAll("'", "%27"));
+    if (where === "path") path = path.replace(`{${name}}`, encodeURIComponent(value));
     else if (value !== "") (where === "query" ? query : headers).append(name, value);
   }
   const url = base + path + (query.size ? `?${query}` : "");
-  const shown = [...headers].map(([name, value]) => ` \\\n  -H '${name}: ${value}'`);
+  const command = [`curl ${quote(url)}`, ...[...headers].map(([name, value]) => `-H ${quote(`${name}: ${value}`)}`)];
   for (const token of Object.values(credentials).filter(Boolean)) {
     headers.set("Authorization", `Bearer ${token}`);
-    shown.push(" \\\n  -H \"Authorization: Bearer $TOKEN\"");
+    command.push('-H "Authorization: Bearer $TOKEN"');
   }
-  const request = element("figure", {}, element("figcaption", {}, "Request"), element("pre", {}, `curl '${url}'${shown.join("")}`));
-  try {
-    const begun = performance.now();
-    const response = await fetch(url, { headers });
-    const body = await response.text();
-    const took = Math.round(performance.now() - begun);
-    const lines = [...response.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
-    return [
-      request,
-      element("p", { class: response.ok ? "status" : "status failed" }, `${response.status} ${response.statusText} in ${took} ms`),
-      element("figure", {}, element("figcaption", {}, "Answer"), pretty(body)),
-      element("details", {}, element("summary", {}, "Headers of the answer"), element("pre", {}, lines)),
-    ];
-  } catch (error) {
-    return [request, element("p", { class: "status failed" }, `There was no answer: ${error.message}`)];
-  }
+  const begun = performance.now();
+  const response = await fetch(url, { headers });
+  const body = await response.text();
+  const took = Math.round(performance.now() - begun);
+  const lines = [...response.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
+  return { response, took, shown: [
+    element("figure", {}, element("figcaption", {}, "Request"), element("pre", {}, command.join(" \\\n  "))),
+    element("figure", {}, element("figcaption", {}, "Answer"), pretty(body)),
+    element("details", {}, element("summary", {}, "Headers of the answer"), element("pre", {}, lines)),
+  ] };
+}
+
+// quote makes a text one word of a shell's.
+function quote(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 // pretty shows a body, and JSON with line breaks.
