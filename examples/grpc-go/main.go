@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"time"
@@ -20,28 +21,25 @@ func main() {
 	if err != nil {
 		panic(err)
 	}
-	users := userv1.NewUserServiceClient(conn)
 	for _, id := range []string{"zero-not-null", "all-null", "nobody"} {
-		fmt.Println(id, find(users, id, 5*time.Second))
+		fmt.Println(id, find(conn, id, 5*time.Second))
 	}
-	fmt.Println("too late", find(users, "all-null", 0))
+	fmt.Println("too late", find(conn, "all-null", 0))
 }
 
-func find(users userv1.UserServiceClient, id string, timeout time.Duration) any {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+func find(conn *grpc.ClientConn, id string, patience time.Duration) string {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	request := &userv1.GetUserByExternalIdRequest{OrgId: "016b78a7-0c7c-4241-a277-015c3ad3cb90", ExternalId: id}
-	answer, err := users.GetUserByExternalId(ctx, request)
+	answer, err := userv1.NewUserServiceClient(conn).GetUserByExternalId(ctx,
+		&userv1.GetUserByExternalIdRequest{OrgId: "016b78a7-0c7c-4241-a277-015c3ad3cb90", ExternalId: id})
+	if err == nil {
+		name, _ := json.Marshal(answer.User.FirstName) // a nil pointer is null
+		return string(name)
+	}
 	for _, detail := range status.Convert(err).Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok {
 			return info.GetReason()
 		}
 	}
-	if err != nil {
-		return status.Code(err)
-	}
-	if answer.User.FirstName == nil {
-		return "null"
-	}
-	return fmt.Sprintf("%q", answer.User.GetFirstName())
+	return status.Code(err).String()
 }
