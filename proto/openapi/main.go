@@ -1,4 +1,4 @@
-// Command generate writes to its standard output, as YAML, the OpenAPI document of the service as `demo` runs it.
+// Command openapi writes to its standard output, as YAML, the OpenAPI document of the service as `demo` runs it.
 package main
 
 import (
