@@ -196,6 +196,9 @@ func (e *Error) Unwrap() error { return e.Cause }
 
 // Is reports whether err is an Error of the given kind.
 func Is(err error, kind Kind) bool {
+	if err == nil { // as for most lookups
+		return false
+	}
 	var e *Error
 	return errors.As(err, &e) && e.Kind == kind
 }

@@ -44,6 +44,9 @@ func Network(err error) error {
 // IsCorrupt reports whether a body could not be read because it is not compressed in the way that its
 // headers say. The network is not to blame for that.
 func IsCorrupt(err error) bool {
+	if err == nil { // as for most exchanges
+		return false
+	}
 	var corrupt flate.CorruptInputError
 	return errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &corrupt)
 }
