@@ -10,13 +10,19 @@ import (
 	"strings"
 )
 
-// chartCommand draws what a run saw.
+// chartCommand puts what a run saw into the documentation.
 type chartCommand struct {
 	Report    string `arg:"" help:"What a run printed with --output json."`
-	Directory string `arg:"" help:"Where to write performance-cpu.svg and performance-throughput.svg."`
+	Directory string `arg:"" help:"Where performance.md is, which gets the table, and the charts."`
 }
 
-// Run writes the charts, and prints the report as a table.
+// The table in performance.md stands between these lines.
+const (
+	tableBegins = "<!-- the table begins -->\n"
+	tableEnds   = "<!-- the table ends -->\n"
+)
+
+// Run writes the charts, and the report as a table.
 func (c *chartCommand) Run() error {
 	text, err := os.ReadFile(c.Report)
 	if err != nil {
@@ -26,15 +32,30 @@ func (c *chartCommand) Run() error {
 	if err := json.Unmarshal(text, &seen); err != nil {
 		return fmt.Errorf("read %s: %w", c.Report, err)
 	}
-	for name, drawing := range map[string]string{
+	page := filepath.Join(c.Directory, "performance.md")
+	prose, err := os.ReadFile(page) //nolint:gosec // the documentation
+	if err != nil {
+		return err
+	}
+	before, rest, begins := strings.Cut(string(prose), tableBegins)
+	_, after, ends := strings.Cut(rest, tableEnds)
+	if !begins || !ends {
+		return fmt.Errorf("%s has no place for the table", page)
+	}
+	var table strings.Builder
+	if err := seen.write(&table); err != nil {
+		return err
+	}
+	for name, content := range map[string]string{
+		"performance.md":             before + tableBegins + "```text\n" + table.String() + "```\n" + tableEnds + after,
 		"performance-cpu.svg":        seen.drawCPU(),
 		"performance-throughput.svg": seen.drawThroughput(),
 	} {
-		if err := os.WriteFile(filepath.Join(c.Directory, name), []byte(drawing), 0o644); err != nil { //nolint:gosec // to be read
+		if err := os.WriteFile(filepath.Join(c.Directory, name), []byte(content), 0o644); err != nil { //nolint:gosec // to be read
 			return err
 		}
 	}
-	return seen.write(os.Stdout)
+	return nil
 }
 
 // Colours. Ours is the one that stands out.

@@ -15,7 +15,7 @@ import (
 // commands are what the program does.
 type commands struct {
 	Run   runCommand   `cmd:"" default:"withargs" help:"Measure the scenarios and print what was seen."`
-	Chart chartCommand `cmd:"" help:"Draw the charts of a run, and print its table."`
+	Chart chartCommand `cmd:"" help:"Put the table and the charts of a run into the documentation."`
 	Peer  peerCommand  `cmd:"" help:"Serve a peer, or the upstream, until a signal."`
 	Load  loadCommand  `cmd:"" help:"Put load on a server and print the sample as JSON."`
 }

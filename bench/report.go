@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -103,6 +104,9 @@ func (r *result) find(server string, callers int) row {
 	return row{}
 }
 
+// trailing is the space that tables have at the end of lines.
+var trailing = regexp.MustCompile(`(?m) +$`)
+
 // write prints the report as a text.
 func (r *report) write(w io.Writer) error {
 	var text strings.Builder
@@ -116,7 +120,7 @@ func (r *report) write(w io.Writer) error {
 	if limited {
 		text.WriteString("\n* The load used more CPU than the server: throughput and latencies say more about the load.\n")
 	}
-	_, err := io.WriteString(w, text.String())
+	_, err := io.WriteString(w, trailing.ReplaceAllString(text.String(), ""))
 	return err
 }
 
