@@ -433,7 +433,7 @@ func TestARedisThatFailsDelaysHardlyAnyLookup(t *testing.T) {
 					slow++
 				}
 			}
-			if slow > maxFailures+5 { // those that find out, and what a busy machine adds
+			if slow > 50 { // a few find out; a busy machine adds its own
 				t.Errorf("%d lookups waited for Redis", slow)
 			}
 			if got := r.log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "the shared cache can't be used") || strings.Contains(got, "hunter2") {
