@@ -19,7 +19,7 @@ import (
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
 )
 
-// peers are the servers to measure against, and the upstream. Each serves until its process ends.
+// peers are the servers to measure against, and the upstream. Each serves until its listener is closed.
 var peers = map[string]func(listener net.Listener, upstream string) error{
 	"upstream":  serveUpstream,
 	"echo":      serveEcho,
@@ -35,8 +35,8 @@ type peerCommand struct {
 	Upstream string `help:"URL of the upstream, without a path."`
 }
 
-// Run serves, and says on the standard error where, in the way of podero-facade.
-func (c *peerCommand) Run() error {
+// Run serves until ctx ends, and says on the standard error where, in the way of podero-facade.
+func (c *peerCommand) Run(ctx context.Context) error {
 	serve, ok := peers[c.Name]
 	if !ok {
 		return fmt.Errorf("there is no peer %q", c.Name)
@@ -47,7 +47,11 @@ func (c *peerCommand) Run() error {
 	}
 	address := listener.Addr().String()
 	slog.New(slog.NewJSONHandler(os.Stderr, nil)).Info("serving", "grpc", address, "http", address)
-	return serve(listener, c.Upstream)
+	context.AfterFunc(ctx, func() { _ = listener.Close() })
+	if err := serve(listener, c.Upstream); ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 // echo answers every call with the same user: what gRPC alone costs.
