@@ -127,6 +127,8 @@ func TestFleet(t *testing.T) {
 		return
 	}
 
+	// Clients look for replicas when a connection ends. From here on, none does but by its age.
+	<-time.After(20 * time.Second)
 	phase("a fourth replica", func() {
 		begun := time.Now()
 		fourth := f.start()

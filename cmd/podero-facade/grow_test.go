@@ -52,9 +52,9 @@ func (r *replica) proc(t *testing.T, file string) string {
 	return string(content)
 }
 
-// TestGrowReplicas measures what a call costs, and how often Podero is asked, with more and more replicas.
+// TestGrowReplicas measures what a call costs, and how often Podero is asked, with more and more replicas and calls.
 func TestGrowReplicas(t *testing.T) {
-	const users, rate, duration = 2000, 500, 20 * time.Second
+	const users, rate, duration = 2000, 200, 20 * time.Second // rate: of each replica's calls
 	for _, share := range []bool{false, true} {
 		for n := 1; n <= 3; n++ {
 			t.Run(fmt.Sprintf("%d, shared %v", n, share), func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestGrowReplicas(t *testing.T) {
 				c := f.viaGRPC("gRPC", documentedConfig(t))
 				c.load(10, func() string { return "warm" })()
 				asked, busy := f.asked.Load(), -f.cpu()
-				end := c.load(rate, func() string { return strconv.Itoa(rand.IntN(users)) })
+				end := c.load(float64(rate*n), func() string { return strconv.Itoa(rand.IntN(users)) })
 				<-time.After(duration)
 				end()
 				busy += f.cpu()
@@ -72,7 +72,7 @@ func TestGrowReplicas(t *testing.T) {
 				if len(failures) > 0 {
 					t.Errorf("failed: %s", failures[0].text)
 				}
-				if share && asked > users*11/10 {
+				if share && asked > users*3/2 { // once, but for what a busy machine finds no answer to in time
 					t.Errorf("want each of %d users asked for about once", users)
 				}
 			})
