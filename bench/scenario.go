@@ -29,8 +29,8 @@ var scenarios = []scenario{
 		checks: []ratio{
 			{of: cpu, what: "CPU / bare", a: "facade", b: "bare", target: 0.90},
 			{of: cpu, what: "CPU / vanguard", a: "facade", b: "vanguard", target: 0.38},
-			{of: cpu, what: "CPU / bare at our GOGC", a: "facade", b: "bare GOGC=400"},
-			{of: cpu, what: "CPU, bare at our GOGC / bare", a: "bare GOGC=400", b: "bare"},
+			{of: cpu, what: "CPU / bare at our GOGC", a: "facade", b: "bare GOGC=300"},
+			{of: cpu, what: "CPU, bare at our GOGC / bare", a: "bare GOGC=300", b: "bare"},
 		},
 	})},
 	{"P2", "gRPC, cached; 64 callers on 4 connections", steady(comparison{
@@ -97,7 +97,7 @@ var (
 	cachedREST     = contender{name: "facade REST", start: startCached, rest: true}
 	echoPeer       = contender{name: "echo", start: startPeer("echo"), constant: true}
 	barePeer       = contender{name: "bare", start: startPeer("bare")}
-	barePeerLazy   = contender{name: "bare GOGC=400", start: startPeer("bare", "GOGC=400")}
+	barePeerLazy   = contender{name: "bare GOGC=300", start: startPeer("bare", "GOGC=300")}
 	vanguardPeer   = contender{name: "vanguard", start: startPeer("vanguard")}
 	rproxyPeer     = contender{name: "rproxy", start: startPeer("rproxy"), rest: true}
 	gwloopPeer     = contender{name: "gwloop", start: startPeer("gwloop"), rest: true}

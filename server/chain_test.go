@@ -75,10 +75,7 @@ func newChain(t testing.TB, cacheTTL time.Duration) *chain {
 		cancel()
 		background.Wait()
 	})
-	services, err := s.config.services(finder)
-	if err != nil {
-		t.Fatal(err)
-	}
+	services := s.config.services(finder)
 	c := &chain{service: services[0], intercept: interceptor.Unary(s.log, observed.Metrics)}
 	rest := gateway.New(c.intercept, s.log, observed.Metrics)
 	if err := rest.AddService(c.service.desc, c.service.handler, c.service.route); err != nil {

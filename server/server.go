@@ -70,10 +70,7 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	services, err := config.services(finder)
-	if err != nil {
-		return nil, err
-	}
+	services := config.services(finder)
 	intercept := interceptor.Unary(log, metrics)
 	if observed.Tracer != nil {
 		intercept = interceptor.Chain(interceptor.Traced(observed.Tracer), intercept)

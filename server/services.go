@@ -22,14 +22,11 @@ type service struct {
 }
 
 // services returns the services of the API.
-func (c *Config) services(finder podero.Finder) ([]service, error) {
-	forUsers, err := users.New(lookup.Config{Finder: finder, Passthrough: c.UpstreamAuth == AuthPassthrough})
-	if err != nil {
-		return nil, err
-	}
+func (c *Config) services(finder podero.Finder) []service {
+	lookups := lookup.Config{Finder: finder, Passthrough: c.UpstreamAuth == AuthPassthrough}
 	return []service{
-		{&userv1.UserService_ServiceDesc, forUsers, func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
+		{&userv1.UserService_ServiceDesc, users.New(lookups), func(ctx context.Context, mux *runtime.ServeMux, conn grpc.ClientConnInterface) error {
 			return gatewayv1.RegisterUserServiceHandlerClient(ctx, mux, userv1.NewUserServiceClient(conn))
 		}},
-	}, nil
+	}
 }

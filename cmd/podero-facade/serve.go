@@ -12,7 +12,7 @@ import (
 
 // gcPercent is how much the heap may grow between two collections, unless GOGC says so: what is in use is a few
 // megabytes, so that the collector would run all the time. GOMEMLIMIT bounds it all the same.
-const gcPercent = 400
+const gcPercent = 300
 
 type serveCommand struct {
 	server.Config `embed:""`

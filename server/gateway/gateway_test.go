@@ -142,16 +142,13 @@ func (r *recorded) RoundTrip(request *http.Request) (*http.Response, error) {
 // lookups returns the whole way of a lookup to a recorded Podero.
 func lookups(t testing.TB) (*recorded, *users.Service) {
 	upstream := &recorded{}
-	service, err := users.New(lookup.Config{
+	service := users.New(lookup.Config{
 		Finder: podero.NewClient(podero.ClientConfig{
 			BaseURL: "http://127.0.0.1/api", Transport: upstream, AttemptTimeout: time.Minute,
 			Drift: podero.NewDrift(slog.New(slog.DiscardHandler), func(string, string) {}),
 			Count: func(string) {},
 		}),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	return upstream, service
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"unicode/utf8"
 
 	"buf.build/go/protovalidate"
@@ -21,7 +22,7 @@ import (
 // Desk takes requests of a service's.
 type Desk struct {
 	config Config
-	rules  protovalidate.Validator
+	rules  func() (protovalidate.Validator, error) // compiled when a request first needs them: that takes megabytes
 }
 
 // Config is what a Desk needs.
@@ -30,13 +31,11 @@ type Config struct {
 	Passthrough bool // whether each call's own bearer token goes to Podero
 }
 
-// New returns a Desk for requests of some types. It fails if their rules in the schema can't be compiled.
-func New(config Config, requests ...proto.Message) (*Desk, error) {
-	rules, err := protovalidate.New(protovalidate.WithMessages(requests...), protovalidate.WithDisableLazy())
-	if err != nil {
-		return nil, fmt.Errorf("compile the rules of the requests: %w", err)
-	}
-	return &Desk{config, rules}, nil
+// New returns a Desk for requests of some types.
+func New(config Config, requests ...proto.Message) *Desk {
+	return &Desk{config, sync.OnceValues(func() (protovalidate.Validator, error) {
+		return protovalidate.New(protovalidate.WithMessages(requests...), protovalidate.WithDisableLazy())
+	})}
 }
 
 // Find finds the document that a request asks for, which the key names. plain says that the request obeys the rules
@@ -89,8 +88,12 @@ func (d *Desk) check(request proto.Message, violations []fault.Violation) error 
 	if bytes := notText(request); bytes != nil { // only over REST: grpc-go refuses such a message itself
 		return invalid(append(bytes, violations...))
 	}
+	rules, err := d.rules()
+	if err != nil {
+		return fault.New(fault.Internal, fmt.Errorf("compile the rules of the requests: %w", err))
+	}
 	var broken *protovalidate.ValidationError
-	if err := d.rules.Validate(request); err != nil && !errors.As(err, &broken) {
+	if err := rules.Validate(request); err != nil && !errors.As(err, &broken) {
 		return fault.New(fault.Internal, errors.New("the rules of the request can't be evaluated"))
 	}
 	if broken != nil {

@@ -20,13 +20,9 @@ type Service struct {
 	desk *lookup.Desk
 }
 
-// New returns a Service. It fails if the rules in the schema can't be compiled.
-func New(config lookup.Config) (*Service, error) {
-	desk, err := lookup.New(config, &userv1.GetUserByExternalIdRequest{})
-	if err != nil {
-		return nil, err
-	}
-	return &Service{desk: desk}, nil
+// New returns a Service.
+func New(config lookup.Config) *Service {
+	return &Service{desk: lookup.New(config, &userv1.GetUserByExternalIdRequest{})}
 }
 
 // GetUserByExternalId checks the request, finds the user and returns it. Its errors are *fault.Error.
