@@ -140,7 +140,7 @@ func (r *recorded) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // lookups returns the whole way of a lookup to a recorded Podero.
-func lookups(t testing.TB) (*recorded, *users.Service) {
+func lookups() (*recorded, *users.Service) {
 	upstream := &recorded{}
 	service := users.New(lookup.Config{
 		Finder: podero.NewClient(podero.ClientConfig{
@@ -160,7 +160,7 @@ func FuzzExternalID(f *testing.F) {
 	} {
 		f.Add(id)
 	}
-	upstream, service := lookups(f)
+	upstream, service := lookups()
 	handler, _ := handlerOf(f, service, routes)
 	f.Fuzz(func(t *testing.T, id string) {
 		allowed := id != "" && id != "." && id != ".." && utf8.ValidString(id) && utf8.RuneCountInString(id) <= 255 &&
@@ -206,7 +206,7 @@ func FuzzRESTTarget(f *testing.F) {
 	} {
 		f.Add(target)
 	}
-	upstream, service := lookups(f)
+	upstream, service := lookups()
 	handler, _ := handlerOf(f, service, routes)
 	f.Fuzz(func(t *testing.T, target string) {
 		parsed, err := url.ParseRequestURI(target)
