@@ -17,7 +17,7 @@ const (
 	// long without a break: then the queue is no burst, and would only make all late. It never waits for
 	// more than half of its time.
 	patience   = 2 * time.Second
-	impatience = 100 * time.Millisecond
+	impatience = 500 * time.Millisecond
 
 	overloadedFor = time.Second // what callers are told to wait
 
