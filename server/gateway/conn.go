@@ -83,28 +83,19 @@ func (c *Conn) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.Call
 
 // copyRequest copies a request, which is small.
 func copyRequest(target, source any) error {
-	to, ok := target.(proto.Message)
-	if !ok {
-		return fmt.Errorf("%T is not a message", target)
+	to, from, err := messages(target, source)
+	if err == nil {
+		proto.Merge(to, from)
 	}
-	from, ok := source.(proto.Message)
-	if !ok {
-		return fmt.Errorf("%T is not a message", source)
-	}
-	proto.Merge(to, from)
-	return nil
+	return err
 }
 
 // share sets the fields of target to those of source. What they point to is shared, not copied: neither
 // side of a call changes a message that it has handed over.
 func share(target, source any) error {
-	to, ok := target.(proto.Message)
-	if !ok {
-		return fmt.Errorf("%T is not a message", target)
-	}
-	from, ok := source.(proto.Message)
-	if !ok {
-		return fmt.Errorf("%T is not a message", source)
+	to, from, err := messages(target, source)
+	if err != nil {
+		return err
 	}
 	message := to.ProtoReflect()
 	from.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
@@ -112,6 +103,19 @@ func share(target, source any) error {
 		return true
 	})
 	return nil
+}
+
+// messages returns both as messages, which all that crosses is.
+func messages(target, source any) (to, from proto.Message, err error) {
+	to, ok := target.(proto.Message)
+	if !ok {
+		return nil, nil, fmt.Errorf("%T is not a message", target)
+	}
+	from, ok = source.(proto.Message)
+	if !ok {
+		return nil, nil, fmt.Errorf("%T is not a message", source)
+	}
+	return to, from, nil
 }
 
 // sentMetadata is what a handler sends beside its response.
