@@ -61,7 +61,7 @@ func newChain(t testing.TB, cacheTTL time.Duration) *chain {
 	if err != nil {
 		t.Fatal(err)
 	}
-	finder, err := s.newFinder(observed, &memoryUpstream{document})
+	finder, err := s.newFinder(observed, &memoryUpstream{document}, &memoryUpstream{document})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"example.com/podero-facade/server/cache"
 	"example.com/podero-facade/server/caller"
+	"example.com/podero-facade/server/exchange"
 	"example.com/podero-facade/server/gateway"
 	"example.com/podero-facade/server/interceptor"
 	"example.com/podero-facade/server/podero"
@@ -66,7 +67,12 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 		return nil, err
 	}
 	s.closers = append(s.closers, transport.CloseIdleConnections)
-	finder, err := s.newFinder(observed, transport)
+	lookups, err := exchange.New(config.UpstreamURL, transport)
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, lookups.Close)
+	finder, err := s.newFinder(observed, lookups, transport)
 	if err != nil {
 		return nil, err
 	}
@@ -95,16 +101,16 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 }
 
 // newFinder builds the way of a lookup, from the upstream to the caller.
-func (s *Server) newFinder(observed *telemetry.Telemetry, transport http.RoundTripper) (podero.Finder, error) {
+func (s *Server) newFinder(observed *telemetry.Telemetry, lookups, tokenRequests http.RoundTripper) (podero.Finder, error) {
 	config, metrics := &s.config, observed.Metrics
 	drift := podero.NewDrift(s.log, metrics.CountDrift)
-	var finder podero.Finder = newClient(&config.Upstream, observed.RoundTripper(transport, config.lookups()), drift, metrics.CountAttempt)
+	var finder podero.Finder = newClient(&config.Upstream, observed.RoundTripper(lookups, config.lookups()), drift, metrics.CountAttempt)
 	limiter := resilience.NewLimiter(config.UpstreamMaxConcurrency, config.UpstreamAttemptTimeout, finder)
 	breaker := resilience.NewBreaker(s.log, limiter)
 	finder = breaker
 	watchLoad(metrics, limiter, breaker)
 	if config.UpstreamAuth == AuthClientCredentials {
-		tokens := token.NewKeeper(newEndpoint(&config.Upstream, observed.RoundTripper(transport, config.tokenRequests())), s.log)
+		tokens := token.NewKeeper(newEndpoint(&config.Upstream, observed.RoundTripper(tokenRequests, config.tokenRequests())), s.log)
 		watchTokens(metrics, tokens)
 		s.background = append(s.background, tokens.Run)
 		finder = podero.NewAuthorizer(tokens, finder)

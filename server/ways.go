@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"example.com/podero-facade/server/caller"
+	"example.com/podero-facade/server/exchange"
 	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/token"
 )
@@ -20,10 +21,14 @@ func (u *Upstream) NewTokenEndpoint(transport http.RoundTripper) *token.Endpoint
 	return newEndpoint(u, transport)
 }
 
-// NewClient returns a client of Podero's API that counts and logs nothing.
-func (u *Upstream) NewClient(transport http.RoundTripper) *podero.Client {
+// NewClient returns a client of Podero's API that counts and logs nothing, and what ends it.
+func (u *Upstream) NewClient(general *http.Transport) (client *podero.Client, end func(), err error) {
+	lookups, err := exchange.New(u.UpstreamURL, general)
+	if err != nil {
+		return nil, nil, err
+	}
 	drift := podero.NewDrift(slog.New(slog.DiscardHandler), func(string, string) {})
-	return newClient(u, transport, drift, func(string) {})
+	return newClient(u, lookups, drift, func(string) {}), lookups.Close, nil
 }
 
 // CountKeys fetches the keys of the issuer of callers' tokens, and returns how many of them are usable and

@@ -137,9 +137,15 @@ func (w *witness) scope() string {
 }
 
 // checkLookup looks up a user that can't exist.
-func (r *runner) checkLookup(ctx context.Context, transport http.RoundTripper, key podero.Key) {
+func (r *runner) checkLookup(ctx context.Context, transport *http.Transport, key podero.Key) {
 	const name = "lookup"
-	_, err := r.config.NewClient(transport).Find(ctx, key)
+	client, end, err := r.config.NewClient(transport)
+	if err != nil {
+		r.fail(name, err.Error(), "check --upstream-url")
+		return
+	}
+	defer end()
+	_, err = client.Find(ctx, key)
 	if err == nil {
 		r.pass(name, "a user was found in %s", key.OrgID)
 		return

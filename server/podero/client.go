@@ -10,7 +10,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -27,7 +26,6 @@ const MaxBody = 1 << 20
 type Client struct {
 	config    ClientConfig
 	userAgent []string
-	http2     atomic.Bool // whether Podero speaks HTTP/2
 }
 
 // maxHeaders is how many headers a request to Podero has, at most.
@@ -75,17 +73,11 @@ func (c *Client) Find(ctx context.Context, key Key) (proto.Message, error) {
 		request.Header["X-Request-Id"] = []string{id}
 	}
 	tracecontext.ToHTTP(ctx, request.Header)
-	if !c.http2.Load() {
-		request.Body, request.TransferEncoding = once{}, identity
-	}
 	response, err := c.config.Transport.RoundTrip(request)
 	if err != nil {
 		return nil, c.lost(ctx, attempt, "reach Podero", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	if response.ProtoMajor == 2 {
-		c.http2.Store(true)
-	}
 	body, err := readBody(response)
 	switch {
 	case fault.IsCorrupt(err):
@@ -110,19 +102,6 @@ func readBody(response *http.Response) ([]byte, error) {
 	_, err := body.ReadFrom(io.LimitReader(response.Body, MaxBody+1))
 	return body.Bytes(), err
 }
-
-// once is an empty body that can't be read twice. net/http sends a GET again by itself when a connection that
-// it reuses dies, as often as it has connections left, and no retry policy would know; with a body it
-// does not. HTTP/2 needs no such guard: there it sends again only what the server has not looked at.
-type once struct{}
-
-func (once) Read([]byte) (int, error)         { return 0, io.EOF }
-func (once) WriteTo(io.Writer) (int64, error) { return 0, nil }
-func (once) Close() error                     { return nil }
-
-// identity says that the body of a request is sent as it is: net/http then does not try, in a goroutine of its own,
-// whether there is one. A body without content leaves no trace in the request.
-var identity = []string{"identity"}
 
 // document returns the document of a 200 answer.
 func (c *Client) document(response *http.Response, body []byte, key Key) (proto.Message, error) {
