@@ -67,7 +67,7 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 		return nil, err
 	}
 	s.closers = append(s.closers, transport.CloseIdleConnections)
-	lookups, err := exchange.New(config.UpstreamURL, transport)
+	lookups, err := exchange.New(config.UpstreamURL, transport, config.UpstreamAttemptTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -104,10 +104,13 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 func (s *Server) newFinder(observed *telemetry.Telemetry, lookups, tokenRequests http.RoundTripper) (podero.Finder, error) {
 	config, metrics := &s.config, observed.Metrics
 	drift := podero.NewDrift(s.log, metrics.CountDrift)
-	var finder podero.Finder = newClient(&config.Upstream, observed.RoundTripper(lookups, config.lookups()), drift, metrics.CountAttempt)
-	limiter := resilience.NewLimiter(config.UpstreamMaxConcurrency, config.UpstreamAttemptTimeout, finder)
+	client, err := newClient(&config.Upstream, observed.RoundTripper(lookups, config.lookups()), drift, metrics.CountAttempt)
+	if err != nil {
+		return nil, err
+	}
+	limiter := resilience.NewLimiter(config.UpstreamMaxConcurrency, config.UpstreamAttemptTimeout, client)
 	breaker := resilience.NewBreaker(s.log, limiter)
-	finder = breaker
+	var finder podero.Finder = breaker
 	watchLoad(metrics, limiter, breaker)
 	if config.UpstreamAuth == AuthClientCredentials {
 		tokens := token.NewKeeper(newEndpoint(&config.Upstream, observed.RoundTripper(tokenRequests, config.tokenRequests())), s.log)
@@ -201,15 +204,14 @@ func (s *Server) newGuard() (*caller.Guard, error) {
 	return caller.NewGuard(guard), nil
 }
 
-func newClient(upstream *Upstream, transport http.RoundTripper, drift *podero.Drift, count func(string)) *podero.Client {
+func newClient(upstream *Upstream, transport http.RoundTripper, drift *podero.Drift, count func(string)) (*podero.Client, error) {
 	return podero.NewClient(podero.ClientConfig{
-		BaseURL:        upstream.UpstreamURL,
-		Transport:      transport,
-		AttemptTimeout: upstream.UpstreamAttemptTimeout,
-		UserAgent:      userAgent(),
-		Drift:          drift,
-		Count:          count,
-		Passthrough:    upstream.UpstreamAuth == AuthPassthrough,
+		BaseURL:     upstream.UpstreamURL,
+		Transport:   transport,
+		UserAgent:   userAgent(),
+		Drift:       drift,
+		Count:       count,
+		Passthrough: upstream.UpstreamAuth == AuthPassthrough,
 	})
 }
 

@@ -23,12 +23,13 @@ func (u *Upstream) NewTokenEndpoint(transport http.RoundTripper) *token.Endpoint
 
 // NewClient returns a client of Podero's API that counts and logs nothing, and what ends it.
 func (u *Upstream) NewClient(general *http.Transport) (client *podero.Client, end func(), err error) {
-	lookups, err := exchange.New(u.UpstreamURL, general)
+	lookups, err := exchange.New(u.UpstreamURL, general, u.UpstreamAttemptTimeout)
 	if err != nil {
 		return nil, nil, err
 	}
 	drift := podero.NewDrift(slog.New(slog.DiscardHandler), func(string, string) {})
-	return newClient(u, lookups, drift, func(string) {}), lookups.Close, nil
+	client, err = newClient(u, lookups, drift, func(string) {})
+	return client, lookups.Close, err
 }
 
 // CountKeys fetches the keys of the issuer of callers' tokens, and returns how many of them are usable and

@@ -55,7 +55,7 @@ func newConn(transport net.Conn, maxHead int64) (*conn, error) {
 	return c, nil
 }
 
-func (c *conn) close() { _ = c.Conn.Close() }
+func (c *conn) close() { _ = c.Close() }
 
 // Read reads from the network, up to what may be read of an answer.
 func (c *conn) Read(p []byte) (int, error) {
@@ -88,7 +88,8 @@ func (c *conn) exchange(request *http.Request, host string) (*http.Response, err
 
 // write sends a request.
 func (c *conn) write(request *http.Request, host string) error {
-	b := append(c.out[:0], "GET "...)
+	b := c.out[:0]
+	b = append(b, "GET "...)
 	b = append(b, request.URL.RequestURI()...)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(b, host...)
@@ -110,13 +111,14 @@ func (c *conn) write(request *http.Request, host string) error {
 	if asksGzip(request) {
 		b = append(b, "Accept-Encoding: gzip\r\n"...)
 	}
-	c.out = append(b, "\r\n"...)
-	_, err := c.Write(c.out)
+	b = append(b, "\r\n"...)
+	c.out = b
+	_, err := c.Write(b)
 	return err
 }
 
-// isClean reports whether nothing has come since the last answer, neither bytes nor an end.
-func (c *conn) isClean() bool {
+// isClean reports whether nothing has come since the last answer, neither bytes nor an end. It keeps the deadline.
+func (c *conn) isClean(deadline time.Time) bool {
 	if c.reader.Buffered() > 0 || !c.isQuiet() {
 		return false
 	}
@@ -128,5 +130,5 @@ func (c *conn) isClean() bool {
 		return false
 	}
 	_, err := c.tls.Read(make([]byte, 1))
-	return errors.Is(err, os.ErrDeadlineExceeded) && c.SetReadDeadline(time.Time{}) == nil
+	return errors.Is(err, os.ErrDeadlineExceeded) && c.SetReadDeadline(deadline) == nil
 }

@@ -1,21 +1,60 @@
 package exchange
 
 import (
+	"context"
 	"io"
 	"net/http"
+	"net/url"
+	"time"
 )
 
 // leave leaves an exchange to net/http.
 func (t *Transport) leave(request *http.Request) (*http.Response, error) {
+	// Not context.WithTimeout, which would leave the timing to its parent if that ends sooner: the deadline of a
+	// lookup that several callers share may still move.
+	ctx, cancel := context.WithCancelCause(request.Context())
+	timer := time.AfterFunc(t.timeout, func() { cancel(context.DeadlineExceeded) })
+	end := func() { timer.Stop(); cancel(nil) }
+	request = request.WithContext(ctx)
+	if target := request.URL.Opaque; target != "" { // which net/http would not send to a proxy as it must
+		where, err := url.Parse(t.scheme + "://" + t.host + target)
+		if err != nil {
+			end()
+			return nil, err
+		}
+		request.URL = where
+	}
 	if !t.http2.Load() && request.Body == nil {
-		request = request.WithContext(request.Context()) // a copy
 		request.Body, request.TransferEncoding = once{}, identity
 	}
 	response, err := t.general.RoundTrip(request)
-	if err == nil {
-		t.http2.Store(response.ProtoMajor == 2)
+	if err != nil {
+		defer end()
+		return nil, ended(ctx, err)
 	}
-	return response, err
+	t.http2.Store(response.ProtoMajor == 2)
+	response.Body = &timed{response.Body, ctx, end}
+	return response, nil
+}
+
+// timed is the body of an exchange of net/http's, whose time ends when it is closed.
+type timed struct {
+	io.ReadCloser
+	ctx context.Context
+	end func()
+}
+
+func (t *timed) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // the very value is an end
+		err = ended(t.ctx, err)
+	}
+	return n, err
+}
+
+func (t *timed) Close() error {
+	defer t.end()
+	return t.ReadCloser.Close()
 }
 
 // once is an empty body that can't be read twice. net/http sends a GET again by itself when a connection that

@@ -17,11 +17,12 @@ type idle struct {
 	closed bool
 }
 
-// take returns a connection on which nothing has come since its last answer, or nil.
-func (i *idle) take() *conn {
+// take returns a connection on which nothing has come since its last answer, for an exchange until a deadline. It
+// returns nil if there is none.
+func (i *idle) take(deadline time.Time) *conn {
 	for {
 		c := i.pop()
-		if c == nil || c.isClean() {
+		if c == nil || c.SetDeadline(deadline) == nil && c.isClean(deadline) {
 			return c
 		}
 		c.close()

@@ -11,8 +11,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -28,6 +30,7 @@ type Transport struct {
 	host    string // with the port if it is not the scheme's own, as in the Host header
 	address string
 	tls     *tls.Config // nil without TLS
+	timeout time.Duration
 	special bool        // whether every exchange is for general
 	http2   atomic.Bool // whether the server chose HTTP/2 when it last was asked
 
@@ -38,10 +41,11 @@ type Transport struct {
 	cancel  context.CancelFunc
 }
 
-// New returns a Transport for the server of a URL. How connections are made, kept and limited is that of general: its
+// New returns a Transport for the server of a URL. An exchange may take as long as timeout, to the last byte of its
+// answer; it fails with an error whose Timeout method returns true then. How connections are made, kept and limited is that of general: its
 // Proxy, DialContext, TLSClientConfig, TLSHandshakeTimeout, MaxIdleConnsPerHost, IdleConnTimeout and
 // MaxResponseHeaderBytes, which must all be set.
-func New(base string, general *http.Transport) (*Transport, error) {
+func New(base string, general *http.Transport, timeout time.Duration) (*Transport, error) {
 	server, err := url.Parse(base)
 	if err != nil {
 		return nil, err
@@ -55,6 +59,7 @@ func New(base string, general *http.Transport) (*Transport, error) {
 		general: general,
 		scheme:  server.Scheme,
 		host:    host,
+		timeout: timeout,
 		special: proxy != nil || noProxy != nil || host != server.Host, // the last: a name that is not in ASCII
 		freed:   make(chan *conn),
 		idle:    idle{most: general.MaxIdleConnsPerHost, timeout: general.IdleConnTimeout},
@@ -89,8 +94,8 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		request.URL.Scheme != t.scheme || request.URL.Host != t.host {
 		return t.leave(request)
 	}
-	ctx := request.Context()
-	c, err := t.connection(ctx)
+	ctx, deadline := request.Context(), time.Now().Add(t.timeout)
+	c, err := t.connection(ctx, deadline)
 	switch {
 	case err != nil:
 		return nil, ended(ctx, err)
@@ -122,13 +127,23 @@ func ended(ctx context.Context, err error) error {
 
 // connection returns a connection to the server: a kept one, else the first that is new or becomes free. It returns
 // nil if the server chose HTTP/2.
-func (t *Transport) connection(ctx context.Context) (*conn, error) {
+func (t *Transport) connection(ctx context.Context, deadline time.Time) (*conn, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	if c := t.idle.take(); c != nil {
+	if c := t.idle.take(deadline); c != nil {
 		return c, nil
 	}
+	c, err := t.await(ctx, time.Until(deadline))
+	if c == nil || err != nil {
+		return nil, err
+	}
+	return c, c.SetDeadline(deadline)
+}
+
+// await makes a connection, and returns it or one that becomes free before it is there. It returns nil if the server
+// chose HTTP/2.
+func (t *Transport) await(ctx context.Context, within time.Duration) (*conn, error) {
 	type dialed struct {
 		*conn
 		error
@@ -144,11 +159,15 @@ func (t *Transport) connection(ctx context.Context) (*conn, error) {
 			t.release(c)
 		}
 	})
+	timer := time.NewTimer(within)
+	defer timer.Stop()
 	select {
 	case c := <-t.freed:
 		return c, nil
 	case d := <-made:
 		return d.conn, d.error
+	case <-timer.C:
+		return nil, os.ErrDeadlineExceeded
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -123,11 +123,11 @@ func TestGrpcTimeoutIsTheDeadline(t *testing.T) {
 	}
 }
 
-// recorded is Podero without a network: it keeps the raw path of the last request.
+// recorded is Podero without a network: it keeps the path of the last request as it is sent.
 type recorded struct{ path string }
 
 func (r *recorded) RoundTrip(request *http.Request) (*http.Response, error) {
-	r.path = request.URL.EscapedPath()
+	r.path, _, _ = strings.Cut(request.URL.RequestURI(), "?")
 	org := strings.Split(r.path, "/")[3]
 	body := `{"id":"i","organization_id":"` + org + `","role":"user","email":"","num_inverters":0,` +
 		`"num_heat_pumps":0,"num_electric_vehicles":0,"num_wallboxes":0}`
@@ -140,16 +140,18 @@ func (r *recorded) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // lookups returns the whole way of a lookup to a recorded Podero.
-func lookups() (*recorded, *users.Service) {
+func lookups(tb testing.TB) (*recorded, *users.Service) {
+	tb.Helper()
 	upstream := &recorded{}
-	service := users.New(lookup.Config{
-		Finder: podero.NewClient(podero.ClientConfig{
-			BaseURL: "http://127.0.0.1/api", Transport: upstream, AttemptTimeout: time.Minute,
-			Drift: podero.NewDrift(slog.New(slog.DiscardHandler), func(string, string) {}),
-			Count: func(string) {},
-		}),
+	client, err := podero.NewClient(podero.ClientConfig{
+		BaseURL: "http://127.0.0.1/api", Transport: upstream,
+		Drift: podero.NewDrift(slog.New(slog.DiscardHandler), func(string, string) {}),
+		Count: func(string) {},
 	})
-	return upstream, service
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return upstream, users.New(lookup.Config{Finder: client})
 }
 
 // FuzzExternalID sends an external ID over both protocols: it is refused, or Podero gets exactly it as
@@ -160,7 +162,7 @@ func FuzzExternalID(f *testing.F) {
 	} {
 		f.Add(id)
 	}
-	upstream, service := lookups()
+	upstream, service := lookups(f)
 	handler, _ := handlerOf(f, service, routes)
 	f.Fuzz(func(t *testing.T, id string) {
 		allowed := id != "" && id != "." && id != ".." && utf8.ValidString(id) && utf8.RuneCountInString(id) <= 255 &&
@@ -206,7 +208,7 @@ func FuzzRESTTarget(f *testing.F) {
 	} {
 		f.Add(target)
 	}
-	upstream, service := lookups()
+	upstream, service := lookups(f)
 	handler, _ := handlerOf(f, service, routes)
 	f.Fuzz(func(t *testing.T, target string) {
 		parsed, err := url.ParseRequestURI(target)

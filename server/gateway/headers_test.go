@@ -18,7 +18,7 @@ func FuzzHeaders(f *testing.F) {
 	} {
 		f.Add(seed[0], seed[1], seed[2], seed[3])
 	}
-	_, service := lookups()
+	_, service := lookups(f)
 	handler, _ := handlerOf(f, service, routes)
 	f.Fuzz(func(t *testing.T, authorization, requestID, timeout, other string) {
 		request := httptest.NewRequest(http.MethodGet, "/api/partners/v2.0/org/"+orgID+"/users/by-ext-id/x", nil)

@@ -10,7 +10,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"time"
+	"net/url"
 
 	"google.golang.org/protobuf/proto"
 
@@ -25,6 +25,8 @@ const MaxBody = 1 << 20
 // Client finds documents by asking Podero, with one HTTP exchange each.
 type Client struct {
 	config    ClientConfig
+	request   *http.Request // what all requests have in common
+	prefix    string        // of paths
 	userAgent []string
 }
 
@@ -35,47 +37,54 @@ var acceptJSON = []string{"application/json"}
 
 // ClientConfig is what a Client needs.
 type ClientConfig struct {
-	BaseURL        string            // without a slash at the end
-	Transport      http.RoundTripper // never follows a redirect, as RoundTrippers don't
-	Passthrough    bool              // whether tokens are callers' own, so that a 401 is their affair
-	AttemptTimeout time.Duration     // of one HTTP exchange
-	UserAgent      string
-	Drift          *Drift
-	Count          func(result string) // of each exchange: one of Results
+	BaseURL     string            // without a slash at the end
+	Transport   http.RoundTripper // never follows a redirect, as RoundTrippers don't, and bounds the time of an exchange
+	Passthrough bool              // whether tokens are callers' own, so that a 401 is their affair
+	UserAgent   string
+	Drift       *Drift
+	Count       func(result string) // of each exchange: one of Results
 }
 
 // Results are how an exchange can end: with a status, without one in time, without one for other reasons,
 // or with its caller gone.
 var Results = []string{"2xx", "3xx", "4xx", "5xx", "timeout", "network", "caller"}
 
-// NewClient returns a Client.
-func NewClient(config ClientConfig) *Client {
-	return &Client{config: config, userAgent: []string{config.UserAgent}}
+// NewClient returns a Client. It fails if there is no such base URL.
+func NewClient(config ClientConfig) (*Client, error) {
+	request, err := http.NewRequest(http.MethodGet, config.BaseURL, nil) //nolint:noctx // each copy has its own
+	if err != nil {
+		return nil, err
+	}
+	return &Client{
+		config:    config,
+		request:   request,
+		prefix:    request.URL.EscapedPath(),
+		userAgent: []string{config.UserAgent},
+	}, nil
 }
 
-// Find asks Podero for the document, with the token of the key.
-func (c *Client) Find(ctx context.Context, key Key) (proto.Message, error) {
-	// Not context.WithTimeout, which would leave the timing to ctx if that ends sooner: the deadline of a
-	// lookup that several callers share may still move.
-	attempt, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer time.AfterFunc(c.config.AttemptTimeout, func() { cancel(context.DeadlineExceeded) }).Stop()
-	request, err := http.NewRequestWithContext(attempt, http.MethodGet, c.config.BaseURL+key.Path, nil)
-	if err != nil { // only of a base URL that the configuration refuses
-		return nil, fault.New(fault.Internal, errors.New("build the request to Podero"))
-	}
+// newRequest returns the request for the document of a key.
+func (c *Client) newRequest(ctx context.Context, key Key) *http.Request {
+	request := c.request.WithContext(ctx)
+	// Opaque is the target of the request as it is sent. Taking it apart would only be for putting it together again.
+	request.URL = &url.URL{Scheme: c.request.URL.Scheme, Host: c.request.URL.Host, Opaque: c.prefix + key.Path}
 	request.Pattern = key.Resource.Template // what may be told of the path
 	request.Header = make(http.Header, maxHeaders)
-	request.Header["Authorization"] = []string{"Bearer " + key.Token.Reveal()}
 	request.Header["Accept"] = acceptJSON
 	request.Header["User-Agent"] = c.userAgent
+	request.Header["Authorization"] = []string{"Bearer " + key.Token.Reveal()}
 	if id := requestid.From(ctx); id != "" {
 		request.Header["X-Request-Id"] = []string{id}
 	}
 	tracecontext.ToHTTP(ctx, request.Header)
-	response, err := c.config.Transport.RoundTrip(request)
+	return request
+}
+
+// Find asks Podero for the document, with the token of the key.
+func (c *Client) Find(ctx context.Context, key Key) (proto.Message, error) {
+	response, err := c.config.Transport.RoundTrip(c.newRequest(ctx, key))
 	if err != nil {
-		return nil, c.lost(ctx, attempt, "reach Podero", err)
+		return nil, c.lost(ctx, "reach Podero", err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := readBody(response)
@@ -83,7 +92,7 @@ func (c *Client) Find(ctx context.Context, key Key) (proto.Message, error) {
 	case fault.IsCorrupt(err):
 		return nil, violation("", "is not what its content encoding says")
 	case err != nil:
-		return nil, c.lost(ctx, attempt, "read Podero's answer", err)
+		return nil, c.lost(ctx, "read Podero's answer", err)
 	}
 	c.config.Count(class(response.StatusCode))
 	if response.StatusCode != http.StatusOK {
@@ -128,13 +137,13 @@ func mediaType(response *http.Response) string {
 
 // lost returns the error of an exchange without an answer: the caller's time or the attempt's is over,
 // the caller is gone, or the network failed.
-func (c *Client) lost(ctx, attempt context.Context, doing string, err error) error {
+func (c *Client) lost(ctx context.Context, doing string, err error) error {
 	if ended := ctx.Err(); ended != nil {
 		c.config.Count("caller")
 		return fault.Ended(ended)
 	}
-	// Whichever of the attempt's clocks was the first: its own, a dial's or a handshake's.
-	if timed, ok := errors.AsType[net.Error](err); attempt.Err() != nil || ok && timed.Timeout() {
+	// Whichever clock was the first: the exchange's own, a dial's or a handshake's.
+	if timed, ok := errors.AsType[net.Error](err); ok && timed.Timeout() {
 		c.config.Count("timeout")
 		return &fault.Error{Kind: fault.UpstreamTimeout, Cause: errors.New(doing + ": the attempt's time is over"), Transient: true}
 	}
