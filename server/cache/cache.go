@@ -224,5 +224,5 @@ func (c *Cache) renew(ctx context.Context, key podero.Key, e *entry, maxAge time
 // tell says in the answer's metadata where it comes from.
 func tell(ctx context.Context, state string, age time.Duration) {
 	// Fails only outside of a call, which has no metadata.
-	_ = grpc.SetHeader(ctx, metadata.Pairs(StateHeader, state, AgeHeader, strconv.Itoa(int(age.Seconds()))))
+	_ = grpc.SetHeader(ctx, metadata.MD{StateHeader: {state}, AgeHeader: {strconv.Itoa(int(age.Seconds()))}})
 }

@@ -3,13 +3,12 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"reflect"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // Conn is a client connection to services in the same process. A call runs the service's handler in the
@@ -60,7 +59,7 @@ func (c *Conn) Invoke(ctx context.Context, name string, request, response any, o
 	sent := &sentMetadata{method: name}
 	ctx = grpc.NewContextWithServerTransportStream(ctx, sent)
 
-	decode := func(target any) error { return copyRequest(target, request) }
+	decode := func(target any) error { return share(target, request) }
 	result, err := m.handler(m.service, ctx, decode, c.interceptor)
 	for _, opt := range opts {
 		if header, ok := opt.(grpc.HeaderCallOption); ok {
@@ -81,41 +80,21 @@ func (c *Conn) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.Call
 	return nil, status.Error(codes.Unimplemented, "the gateway carries no streams")
 }
 
-// copyRequest copies a request, which is small.
-func copyRequest(target, source any) error {
-	to, from, err := messages(target, source)
-	if err == nil {
-		proto.Merge(to, from)
-	}
-	return err
-}
-
-// share sets the fields of target to those of source. What they point to is shared, not copied: neither
-// side of a call changes a message that it has handed over.
+// share sets the fields of a message to those of another one of the same type. What they point to is shared, not
+// copied: neither side of a call changes a message that it has handed over. The struct as a whole must not be copied:
+// in it is what others who write the message at the same time keep there.
 func share(target, source any) error {
-	to, from, err := messages(target, source)
-	if err != nil {
-		return err
+	to, from := reflect.ValueOf(target), reflect.ValueOf(source)
+	if to.Kind() != reflect.Pointer || to.Type() != from.Type() {
+		return fmt.Errorf("a %T can't become a %T", source, target)
 	}
-	message := to.ProtoReflect()
-	from.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		message.Set(field, value)
-		return true
-	})
+	to, from = to.Elem(), from.Elem()
+	for i := range to.NumField() {
+		if field := to.Field(i); field.CanSet() {
+			field.Set(from.Field(i))
+		}
+	}
 	return nil
-}
-
-// messages returns both as messages, which all that crosses is.
-func messages(target, source any) (to, from proto.Message, err error) {
-	to, ok := target.(proto.Message)
-	if !ok {
-		return nil, nil, fmt.Errorf("%T is not a message", target)
-	}
-	from, ok = source.(proto.Message)
-	if !ok {
-		return nil, nil, fmt.Errorf("%T is not a message", source)
-	}
-	return to, from, nil
 }
 
 // sentMetadata is what a handler sends beside its response.

@@ -114,7 +114,7 @@ func identify(ctx context.Context) (context.Context, string) {
 	}
 	id := requestid.Accept(proposed)
 	// SetHeader fails only after the headers were sent, which nothing inside of here does.
-	_ = grpc.SetHeader(ctx, metadata.Pairs(requestid.Header, id))
+	_ = grpc.SetHeader(ctx, metadata.MD{requestid.Header: {id}})
 	return requestid.With(ctx, id), id
 }
 
