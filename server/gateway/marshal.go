@@ -33,7 +33,7 @@ func (m *marshaler) Marshal(v any) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("%T is not a message", v)
 	}
-	return m.appendMessage(make([]byte, 0, 1024), message.ProtoReflect())
+	return m.appendMessage(make([]byte, 0, 768), message.ProtoReflect())
 }
 
 // plan is what can be known of a message type before its values.
@@ -49,6 +49,19 @@ type plannedField struct {
 	// What the descriptor finds out each time that it is asked.
 	kind          protoreflect.Kind
 	isList, isMap bool
+	preset        string // the default of a text
+}
+
+// isSet reports whether the field of a message, which has this value, is set. Most values tell, for less than asking.
+func (f *plannedField) isSet(message protoreflect.Message, value protoreflect.Value) bool {
+	switch f.kind {
+	case protoreflect.StringKind:
+		return value.String() != f.preset || message.Has(f.FieldDescriptor)
+	case protoreflect.MessageKind:
+		return value.Message().IsValid()
+	default:
+		return message.Has(f.FieldDescriptor)
+	}
 }
 
 func (m *marshaler) plan(message protoreflect.MessageDescriptor) *plan {
@@ -62,6 +75,9 @@ func (m *marshaler) plan(message protoreflect.MessageDescriptor) *plan {
 		planned := plannedField{
 			FieldDescriptor: field, key: separator + `"` + string(field.Name()) + `":`,
 			nullable: field.HasPresence(), kind: field.Kind(), isList: field.IsList(), isMap: field.IsMap(),
+		}
+		if planned.kind == protoreflect.StringKind {
+			planned.preset = field.Default().String()
 		}
 		if enum := field.Enum(); enum != nil {
 			planned.enum = enumNames(enum)
@@ -97,17 +113,18 @@ func (m *marshaler) appendMessage(b []byte, message protoreflect.Message) ([]byt
 	fields := m.plan(message.Descriptor()).fields
 	for i := range fields {
 		field := &fields[i]
+		value := message.Get(field.FieldDescriptor)
 		b = append(b, field.key...)
 		var err error
 		switch {
-		case field.nullable && !message.Has(field.FieldDescriptor):
+		case field.nullable && !field.isSet(message, value):
 			b = append(b, "null"...)
 		case field.isMap:
 			return nil, fmt.Errorf("field %s: maps have no form in this API", field.FullName())
 		case field.isList:
-			b, err = m.appendList(b, field, message.Get(field.FieldDescriptor).List())
+			b, err = m.appendList(b, field, value.List())
 		default:
-			b, err = m.appendValue(b, field, message.Get(field.FieldDescriptor))
+			b, err = m.appendValue(b, field, value)
 		}
 		if err != nil {
 			return nil, err
