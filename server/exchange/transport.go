@@ -138,7 +138,11 @@ func (t *Transport) connection(ctx context.Context, deadline time.Time) (*conn, 
 	if c == nil || err != nil {
 		return nil, err
 	}
-	return c, c.SetDeadline(deadline)
+	if err := c.SetDeadline(deadline); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // await makes a connection, and returns it or one that becomes free before it is there. It returns nil if the server
