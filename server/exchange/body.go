@@ -11,15 +11,18 @@ import (
 // A body is that of an answer. To close it is to end the exchange.
 type body struct {
 	io.ReadCloser
-	transport *Transport
-	conn      *conn // nil once closed
-	ctx       context.Context
-	stop      func() bool // takes the interruption back, and reports whether it did
-	last      bool        // whether the connection is good for no other exchange
-	whole     bool        // whether the body was read to its end
+	idle  *idle
+	conn  *conn // nil once closed
+	ctx   context.Context
+	stop  func() bool // takes the interruption back, and reports whether it did
+	last  bool        // whether the connection is good for no other exchange
+	whole bool        // whether the body was read to its end
 }
 
 func (b *body) Read(p []byte) (int, error) {
+	if b.conn == nil { // which another exchange may have by now
+		return 0, http.ErrBodyReadAfterClose
+	}
 	n, err := b.ReadCloser.Read(p)
 	switch {
 	case err == io.EOF: //nolint:errorlint // the very value says so
@@ -38,7 +41,7 @@ func (b *body) Close() error {
 	}
 	b.conn = nil
 	if quiet := b.stop(); quiet && b.whole && !b.last && c.reader.Buffered() == 0 {
-		b.transport.release(c)
+		b.idle.put(c)
 	} else {
 		c.close()
 	}
@@ -51,7 +54,7 @@ func asksGzip(request *http.Request) bool { return request.Header["Accept-Encodi
 // isGzip reports whether an answer is compressed in the way that was asked for. If so, its headers are made those
 // of what it unpacks to.
 func isGzip(request *http.Request, response *http.Response) bool {
-	if !asksGzip(request) || !strings.EqualFold(response.Header.Get("Content-Encoding"), "gzip") {
+	if response.ContentLength == 0 || !asksGzip(request) || !strings.EqualFold(response.Header.Get("Content-Encoding"), "gzip") {
 		return false
 	}
 	response.Header.Del("Content-Encoding")
@@ -65,15 +68,18 @@ func isGzip(request *http.Request, response *http.Response) bool {
 type unzipped struct {
 	*body
 	reader *gzip.Reader
+	broken error // of what does not even begin as it should
 }
 
 func (u *unzipped) Read(p []byte) (int, error) {
-	if u.reader == nil {
-		reader, err := gzip.NewReader(u.body)
-		if err != nil {
-			return 0, err
-		}
-		u.reader = reader
+	if u.conn == nil {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if u.reader == nil && u.broken == nil {
+		u.reader, u.broken = gzip.NewReader(u.body)
+	}
+	if u.broken != nil {
+		return 0, u.broken
 	}
 	return u.reader.Read(p)
 }

@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -30,7 +32,7 @@ var past = time.Unix(1, 0)
 type conn struct {
 	net.Conn
 	tls     *tls.Conn       // the same, or nil
-	raw     syscall.RawConn // below TLS
+	raw     syscall.RawConn // below TLS; nil if that is no socket
 	reader  *bufio.Reader   // of the conn itself
 	maxHead int64
 	left    int64 // how many bytes of the answer may still be read from the network
@@ -78,7 +80,7 @@ func (c *conn) exchange(request *http.Request, host string) (*http.Response, err
 		if err != nil {
 			return nil, err
 		}
-		if response.StatusCode >= http.StatusOK || response.StatusCode == http.StatusSwitchingProtocols {
+		if !isPreliminary(response.StatusCode) {
 			c.left = math.MaxInt64
 			return response, nil
 		}
@@ -86,11 +88,20 @@ func (c *conn) exchange(request *http.Request, host string) (*http.Response, err
 	return nil, errPreliminary
 }
 
+// isPreliminary reports whether another answer follows one with this status.
+func isPreliminary(status int) bool {
+	return http.StatusContinue <= status && status < http.StatusOK && status != http.StatusSwitchingProtocols
+}
+
 // write sends a request.
 func (c *conn) write(request *http.Request, host string) error {
+	target := request.URL.RequestURI()
+	if strings.ContainsFunc(target, unicode.IsControl) {
+		return errors.New("the URL has a control character")
+	}
 	b := c.out[:0]
 	b = append(b, "GET "...)
-	b = append(b, request.URL.RequestURI()...)
+	b = append(b, target...)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(b, host...)
 	b = append(b, "\r\n"...)
@@ -117,9 +128,10 @@ func (c *conn) write(request *http.Request, host string) error {
 	return err
 }
 
-// isClean reports whether nothing has come since the last answer, neither bytes nor an end. It keeps the deadline.
-func (c *conn) isClean(deadline time.Time) bool {
-	if c.reader.Buffered() > 0 || !c.isQuiet() {
+// isReady sets the deadline of the next exchange, and reports whether nothing has come since the last answer, neither
+// bytes nor an end.
+func (c *conn) isReady(deadline time.Time) bool {
+	if c.SetDeadline(deadline) != nil || c.reader.Buffered() > 0 || !c.isQuiet() {
 		return false
 	}
 	if c.tls == nil {

@@ -8,6 +8,25 @@ import (
 	"time"
 )
 
+// isFor reports whether a request is for this server, under its name.
+func (t *Transport) isFor(request *http.Request) bool {
+	return request.URL.Scheme == t.scheme && request.URL.Host == t.host && (request.Host == "" || request.Host == t.host)
+}
+
+// isPlain reports whether a request is a GET that needs nothing but to be written as it is.
+func isPlain(request *http.Request) bool {
+	if request.Method != http.MethodGet || request.Body != nil || request.Close {
+		return false
+	}
+	for name := range request.Header {
+		switch name {
+		case "Connection", "Content-Length", "Host", "Range", "Trailer", "Transfer-Encoding":
+			return false
+		}
+	}
+	return true
+}
+
 // leave leaves an exchange to net/http.
 func (t *Transport) leave(request *http.Request) (*http.Response, error) {
 	// Not context.WithTimeout, which would leave the timing to its parent if that ends sooner: the deadline of a
@@ -15,16 +34,17 @@ func (t *Transport) leave(request *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(request.Context())
 	timer := time.AfterFunc(t.timeout, func() { cancel(context.DeadlineExceeded) })
 	end := func() { timer.Stop(); cancel(nil) }
+	ours := t.isFor(request)
 	request = request.WithContext(ctx)
 	if target := request.URL.Opaque; target != "" { // which net/http would not send to a proxy as it must
-		where, err := url.Parse(t.scheme + "://" + t.host + target)
+		where, err := url.Parse(request.URL.Scheme + "://" + request.URL.Host + target)
 		if err != nil {
 			end()
 			return nil, err
 		}
 		request.URL = where
 	}
-	if !t.http2.Load() && request.Body == nil {
+	if (request.Body == nil || request.Body == http.NoBody) && (!ours || !t.http2.Load()) {
 		request.Body, request.TransferEncoding = once{}, identity
 	}
 	response, err := t.general.RoundTrip(request)
@@ -32,7 +52,9 @@ func (t *Transport) leave(request *http.Request) (*http.Response, error) {
 		defer end()
 		return nil, ended(ctx, err)
 	}
-	t.http2.Store(response.ProtoMajor == 2)
+	if ours {
+		t.http2.Store(response.ProtoMajor == 2)
+	}
 	response.Body = &timed{response.Body, ctx, end}
 	return response, nil
 }

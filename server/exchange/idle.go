@@ -6,34 +6,39 @@ import (
 	"time"
 )
 
-// idle are the connections that wait for their next exchange. The one that came last is the first to go.
+// idle are the connections that wait for their next exchange, or the callers who wait for a connection. The connection
+// that came last is the first to go, and the caller who came first.
 type idle struct {
 	most    int
 	timeout time.Duration
 
-	mu     sync.Mutex
-	conns  []*conn
-	timer  *time.Timer // closes those that have waited for too long; nil while there are none
-	closed bool
+	mu      sync.Mutex
+	conns   []*conn
+	waiting []chan *conn // each takes one without blocking
+	timer   *time.Timer  // closes those that have waited for too long; nil while there are none
+	closed  bool
 }
 
-// take returns a connection on which nothing has come since its last answer, for an exchange until a deadline. It
-// returns nil if there is none.
-func (i *idle) take(deadline time.Time) *conn {
+// take returns a connection that is ready for an exchange until a deadline. If there is none, it returns nil, and the
+// next that comes goes to waiter, unless that is nil.
+func (i *idle) take(deadline time.Time, waiter chan *conn) *conn {
 	for {
-		c := i.pop()
-		if c == nil || c.SetDeadline(deadline) == nil && c.isClean(deadline) {
+		c := i.pop(waiter)
+		if c == nil || c.isReady(deadline) {
 			return c
 		}
 		c.close()
 	}
 }
 
-func (i *idle) pop() *conn {
+func (i *idle) pop(waiter chan *conn) *conn {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	last := len(i.conns) - 1
 	if last < 0 {
+		if waiter != nil {
+			i.waiting = append(i.waiting, waiter)
+		}
 		return nil
 	}
 	c := i.conns[last]
@@ -42,18 +47,38 @@ func (i *idle) pop() *conn {
 	return c
 }
 
-// put keeps a connection, or closes it if there are enough.
+// leave takes back that waiter waits.
+func (i *idle) leave(waiter chan *conn) {
+	i.mu.Lock()
+	if at := slices.Index(i.waiting, waiter); at >= 0 {
+		i.waiting = slices.Delete(i.waiting, at, at+1)
+	}
+	i.mu.Unlock()
+	select {
+	case c := <-waiter:
+		i.put(c)
+	default:
+	}
+}
+
+// put gives a connection to who waits for one, keeps it, or closes it if there are enough.
 func (i *idle) put(c *conn) {
 	c.since = time.Now()
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.closed || len(i.conns) >= i.most {
+	switch {
+	case i.closed:
 		c.close()
-		return
-	}
-	i.conns = append(i.conns, c)
-	if i.timer == nil {
-		i.timer = time.AfterFunc(i.timeout, i.expire)
+	case len(i.waiting) > 0:
+		i.waiting[0] <- c
+		i.waiting = slices.Delete(i.waiting, 0, 1)
+	case len(i.conns) >= i.most:
+		c.close()
+	default:
+		i.conns = append(i.conns, c)
+		if i.timer == nil {
+			i.timer = time.AfterFunc(i.timeout, i.expire)
+		}
 	}
 }
 
@@ -71,6 +96,17 @@ func (i *idle) expire() {
 	if len(i.conns) > 0 && !i.closed {
 		i.timer = time.AfterFunc(i.timeout-time.Since(i.conns[0].since), i.expire)
 	}
+}
+
+// unlessClosed does what must not be done once all is closed, and reports whether it did.
+func (i *idle) unlessClosed(do func()) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return false
+	}
+	do()
+	return true
 }
 
 // close closes all connections, and those that come after.

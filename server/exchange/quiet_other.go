@@ -2,5 +2,7 @@
 
 package exchange
 
-// isQuiet can't tell here; an exchange over a connection that has ended fails, and is tried again.
-func (*conn) isQuiet() bool { return true }
+// tells is whether isQuiet can tell. Where it can't, all exchanges are left to net/http.
+const tells = false
+
+func (*conn) isQuiet() bool { return false }

@@ -7,10 +7,14 @@ import (
 	"syscall"
 )
 
-// isQuiet reports whether there is nothing to read from the network, not even an end.
+// tells is whether isQuiet can tell.
+const tells = true
+
+// isQuiet reports whether there is nothing to read from the network, not even an end. Of a connection that is
+// not a socket it can't know that.
 func (c *conn) isQuiet() bool {
 	if c.raw == nil {
-		return true
+		return false
 	}
 	quiet := false
 	err := c.raw.Read(func(fd uintptr) bool {

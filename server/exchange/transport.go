@@ -7,6 +7,7 @@ package exchange
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -35,11 +36,12 @@ type Transport struct {
 	http2   atomic.Bool // whether the server chose HTTP/2 when it last was asked
 
 	idle    idle
-	freed   chan *conn // to a caller who waits for a new one
 	dialing sync.WaitGroup
 	ctx     context.Context // of connections in the making
 	cancel  context.CancelFunc
 }
+
+var errClosed = errors.New("the transport is closed")
 
 // New returns a Transport for the server of a URL. An exchange may take as long as timeout, to the last byte of its
 // answer; it fails with an error whose Timeout method returns true then. How connections are made, kept and limited is that of general: its
@@ -60,8 +62,7 @@ func New(base string, general *http.Transport, timeout time.Duration) (*Transpor
 		scheme:  server.Scheme,
 		host:    host,
 		timeout: timeout,
-		special: proxy != nil || noProxy != nil || host != server.Host, // the last: a name that is not in ASCII
-		freed:   make(chan *conn),
+		special: proxy != nil || noProxy != nil || host != server.Host || !tells, // the third: a name that is not in ASCII
 		idle:    idle{most: general.MaxIdleConnsPerHost, timeout: general.IdleConnTimeout},
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
@@ -81,7 +82,8 @@ func New(base string, general *http.Transport, timeout time.Duration) (*Transpor
 	return t, nil
 }
 
-// Close closes the connections that are kept, and waits for those in the making. Call it after the last exchange.
+// Close closes the connections that are kept, and ends those in the making. Exchanges under way may go on, and there
+// are no new ones.
 func (t *Transport) Close() {
 	t.cancel()
 	t.idle.close()
@@ -90,8 +92,7 @@ func (t *Transport) Close() {
 
 // RoundTrip sends the request and returns the answer once its head is there. The answer's body must be closed.
 func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	if t.special || t.http2.Load() || request.Method != http.MethodGet || request.Body != nil ||
-		request.URL.Scheme != t.scheme || request.URL.Host != t.host {
+	if t.special || t.http2.Load() || !t.isFor(request) || !isPlain(request) {
 		return t.leave(request)
 	}
 	ctx, deadline := request.Context(), time.Now().Add(t.timeout)
@@ -109,7 +110,8 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		c.close()
 		return nil, ended(ctx, err)
 	}
-	answer := &body{ReadCloser: response.Body, transport: t, conn: c, ctx: ctx, stop: stop, last: response.Close}
+	answer := &body{ReadCloser: response.Body, idle: &t.idle, conn: c, ctx: ctx, stop: stop}
+	answer.last = response.Close || response.StatusCode < http.StatusOK // after a 101 it is no HTTP any more
 	response.Body = answer
 	if isGzip(request, response) {
 		response.Body = &unzipped{body: answer}
@@ -131,23 +133,14 @@ func (t *Transport) connection(ctx context.Context, deadline time.Time) (*conn, 
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	if c := t.idle.take(deadline); c != nil {
+	if c := t.idle.take(deadline, nil); c != nil {
 		return c, nil
 	}
-	c, err := t.await(ctx, time.Until(deadline))
-	if c == nil || err != nil {
-		return nil, err
+	waiter := make(chan *conn, 1)
+	if c := t.idle.take(deadline, waiter); c != nil {
+		return c, nil
 	}
-	if err := c.SetDeadline(deadline); err != nil {
-		c.close()
-		return nil, err
-	}
-	return c, nil
-}
-
-// await makes a connection, and returns it or one that becomes free before it is there. It returns nil if the server
-// chose HTTP/2.
-func (t *Transport) await(ctx context.Context, within time.Duration) (*conn, error) {
+	defer t.idle.leave(waiter)
 	type dialed struct {
 		*conn
 		error
@@ -155,37 +148,41 @@ func (t *Transport) await(ctx context.Context, within time.Duration) (*conn, err
 	made, left := make(chan dialed), make(chan struct{})
 	defer close(left)
 	// The connection outlives a caller who has no time to wait for it, so that the next one has it.
-	t.dialing.Go(func() {
+	dial := func() {
 		c, err := t.dial()
 		select {
 		case made <- dialed{c, err}:
 		case <-left:
-			t.release(c)
+			if c != nil {
+				t.idle.put(c)
+			}
 		}
-	})
-	timer := time.NewTimer(within)
+	}
+	if !t.idle.unlessClosed(func() { t.dialing.Go(dial) }) {
+		return nil, errClosed
+	}
+	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
-	select {
-	case c := <-t.freed:
-		return c, nil
-	case d := <-made:
-		return d.conn, d.error
-	case <-timer.C:
-		return nil, os.ErrDeadlineExceeded
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// release gives a connection to who waits for one, or keeps it.
-func (t *Transport) release(c *conn) {
-	if c == nil {
-		return
-	}
-	select {
-	case t.freed <- c:
-	default:
-		t.idle.put(c)
+	for {
+		select {
+		case c := <-waiter:
+			if c.isReady(deadline) {
+				return c, nil
+			}
+			c.close()
+			if c := t.idle.take(deadline, waiter); c != nil {
+				return c, nil
+			}
+		case d := <-made:
+			if d.conn == nil {
+				return nil, d.error
+			}
+			return d.conn, d.SetDeadline(deadline)
+		case <-timer.C:
+			return nil, os.ErrDeadlineExceeded
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 }
 

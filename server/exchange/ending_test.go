@@ -1,0 +1,190 @@
+package exchange_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// endings are how a context ends: at once when told to, or at a time.
+var endings = map[string]func(context.Context) (ctx context.Context, end func(), want error){
+	"cancel": func(parent context.Context) (context.Context, func(), error) {
+		ctx, cancel := context.WithCancel(parent)
+		return ctx, cancel, context.Canceled
+	},
+	"cancel with a cause": func(parent context.Context) (context.Context, func(), error) {
+		cause := errors.New("the cause")
+		ctx, cancel := context.WithCancelCause(parent)
+		return ctx, func() { cancel(cause) }, cause
+	},
+	"deadline": func(parent context.Context) (context.Context, func(), error) {
+		ctx, cancel := context.WithTimeout(parent, 50*time.Millisecond)
+		context.AfterFunc(ctx, cancel)
+		return ctx, func() {}, context.DeadlineExceeded
+	},
+	"deadline with a cause": func(parent context.Context) (context.Context, func(), error) {
+		cause := errors.New("the cause")
+		ctx, cancel := context.WithTimeoutCause(parent, 50*time.Millisecond, cause)
+		context.AfterFunc(ctx, cancel)
+		return ctx, func() {}, cause
+	},
+}
+
+func TestAContextThatEndsIsTheReasonAtOnce(t *testing.T) {
+	long := strings.Repeat("x", 1000)
+	for name, c := range map[string]struct {
+		raw      string // what the server sends, with nothing after it
+		secure   bool
+		dial     bool // whether it is the dial that does not end
+		silent   bool // whether it is the handshake that does not end
+		answered bool // whether the answer's head is there
+	}{
+		"a dial":                        {dial: true},
+		"a handshake":                   {secure: true, silent: true},
+		"no head":                       {raw: ""},
+		"no head over TLS":              {raw: "", secure: true},
+		"half a status line":            {raw: "HTTP/1.1 2"},
+		"half a head":                   {raw: ok + "Content-Length: 5\r\n"},
+		"a 103":                         {raw: "HTTP/1.1 103 Early Hints\r\n\r\n"},
+		"no body":                       {raw: ok + "Content-Length: 5\r\n\r\n", answered: true},
+		"half a body":                   {raw: ok + "Content-Length: 5\r\n\r\nhel", answered: true},
+		"half a body over TLS":          {raw: ok + "Content-Length: 5\r\n\r\nhel", secure: true, answered: true},
+		"half a chunk":                  {raw: chunked + "5\r\nhel", answered: true},
+		"no last chunk":                 {raw: chunked + "5\r\nhello\r\n", answered: true},
+		"no trailer":                    {raw: chunked + "5\r\nhello\r\n0\r\n", answered: true},
+		"a body until the end":          {raw: ok + "\r\nhello", answered: true},
+		"a body until the end over TLS": {raw: ok + "\r\nhello", secure: true, answered: true},
+		"half of gzip":                  {raw: ok + "Content-Encoding: gzip\r\nContent-Length: 1000\r\n\r\n" + zip(long)[:15], answered: true},
+		"gzip before its head":          {raw: ok + "Content-Encoding: gzip\r\nContent-Length: 1000\r\n\r\n\x1f", answered: true},
+	} {
+		for way, begin := range endings {
+			t.Run(name+", "+way, func(t *testing.T) {
+				stuck := make(chan struct{})
+				released := make(chan struct{})
+				defer close(released)
+				p := newPeer(t, c.secure, func(l *link) {
+					if c.silent {
+						close(stuck)
+						<-released
+						return
+					}
+					l.next()
+					l.write(c.raw)
+					close(stuck)
+				})
+				transport := newTransport(t, p.url, func(g *http.Transport) {
+					if c.dial {
+						g.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+							close(stuck)
+							<-ctx.Done()
+							return nil, ctx.Err()
+						}
+					}
+				})
+				ctx, end, want := begin(t.Context())
+				go func() {
+					<-stuck
+					end()
+				}()
+				began := time.Now()
+				response, err := get(ctx, t, transport, p.url, nil)
+				if err == nil {
+					_, err = io.ReadAll(response.Body)
+					if _, again := response.Body.Read(make([]byte, 1)); !errors.Is(again, want) {
+						t.Errorf("a second look at the body gives %v", again)
+					}
+					_ = response.Body.Close()
+				}
+				if took := time.Since(began); !errors.Is(err, want) || took > atOnce {
+					t.Errorf("%v after %v, want %v", err, took, want)
+				}
+				if response != nil && !c.answered {
+					t.Error("there is an answer")
+				}
+				if !c.silent { // of that, Close takes care
+					eventually(t, "no connection", func() bool { return p.open.Load() == 0 })
+				}
+			})
+		}
+	}
+}
+
+func TestAContextThatEndedBeforehandSendsNothing(t *testing.T) {
+	p := newEcho(t)
+	transport := newTransport(t, p.url, nil)
+	expect(t, transport, p.url, "connection 1")
+	cause := errors.New("the cause")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	if _, err := get(ctx, t, transport, p.url, nil); !errors.Is(err, cause) {
+		t.Errorf("%v", err)
+	}
+	expect(t, transport, p.url, "connection 1")
+	if n := p.requests.Load(); n != 2 {
+		t.Errorf("%d requests", n)
+	}
+}
+
+func TestWhenAContextEndsAroundTheEndOfAnExchange(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  string
+		want string
+	}{
+		"before the body is read":   {"head", "connection 2"},
+		"before the body is closed": {"read", "connection 2"},
+		"after the exchange":        {"closed", "connection 1"},
+		"in the next exchange":      {"later", "connection 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			overBoth(t, func(t *testing.T, secure bool) {
+				p := newPeer(t, secure, (*link).echo)
+				transport := newTransport(t, p.url, nil)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				at := func(moment string) {
+					if moment == c.end {
+						cancel()
+					}
+				}
+				response, err := get(ctx, t, transport, p.url, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				at("head")
+				// What is here already may be had, or not.
+				if body, err := io.ReadAll(response.Body); err == nil && string(body) != "connection 1" || err != nil && !errors.Is(err, context.Canceled) {
+					t.Errorf("%q, %v", body, err)
+				}
+				at("read")
+				_ = response.Body.Close()
+				at("closed")
+				next, err := get(t.Context(), t, transport, p.url, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				at("later")
+				defer func() { _ = next.Body.Close() }()
+				if body, err := io.ReadAll(next.Body); string(body) != c.want || err != nil {
+					t.Errorf("the next answer is %q, %v; want %q", body, err, c.want)
+				}
+			})
+		})
+	}
+}
+
+func TestAHandshakeHasItsOwnTime(t *testing.T) {
+	released := make(chan struct{})
+	defer close(released)
+	p := newPeer(t, true, func(*link) { <-released })
+	transport := newTransport(t, p.url, func(g *http.Transport) { g.TLSHandshakeTimeout = 50 * time.Millisecond })
+	began := time.Now()
+	_, err := fetch(t.Context(), t, transport, p.url)
+	if timed, ok := errors.AsType[net.Error](err); !ok || !timed.Timeout() || time.Since(began) > atOnce {
+		t.Errorf("%v after %v", err, time.Since(began))
+	}
+}
