@@ -200,14 +200,20 @@ func newGeneral() *http.Transport {
 	}
 }
 
-// newTransport returns the transport under test for a server.
+// newTransport returns the transport under test for a server, whose exchanges have more time than a test.
 func newTransport(t testing.TB, base string, change func(*http.Transport)) *exchange.Transport {
+	t.Helper()
+	return newLimited(t, base, time.Minute, change)
+}
+
+// newLimited returns the transport under test for a server, whose exchanges have so much time.
+func newLimited(t testing.TB, base string, timeout time.Duration, change func(*http.Transport)) *exchange.Transport {
 	t.Helper()
 	general := newGeneral()
 	if change != nil {
 		change(general)
 	}
-	transport, err := exchange.New(base, general, time.Minute)
+	transport, err := exchange.New(base, general, timeout)
 	if err != nil {
 		t.Fatal(err)
 	}
