@@ -64,38 +64,54 @@ func (i *idle) leave(waiter chan *conn) {
 // put gives a connection to who waits for one, keeps it, or closes it if there are enough.
 func (i *idle) put(c *conn) {
 	c.since = time.Now()
+	if !i.keep(c) {
+		c.close()
+	}
+}
+
+// keep does what put does, but reports whether the connection is not to be closed. That may take a while over TLS, and
+// is done by no one who holds the lock.
+func (i *idle) keep(c *conn) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	switch {
 	case i.closed:
-		c.close()
+		return false
 	case len(i.waiting) > 0:
 		i.waiting[0] <- c
 		i.waiting = slices.Delete(i.waiting, 0, 1)
 	case len(i.conns) >= i.most:
-		c.close()
+		return false
 	default:
 		i.conns = append(i.conns, c)
 		if i.timer == nil {
 			i.timer = time.AfterFunc(i.timeout, i.expire)
 		}
 	}
+	return true
 }
 
 // expire closes the connections that have waited for too long.
 func (i *idle) expire() {
+	for _, c := range i.expired() {
+		c.close()
+	}
+}
+
+func (i *idle) expired() []*conn {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.timer = nil
-	old := 0
-	for old < len(i.conns) && time.Since(i.conns[old].since) >= i.timeout {
-		i.conns[old].close()
-		old++
+	n := 0
+	for n < len(i.conns) && time.Since(i.conns[n].since) >= i.timeout {
+		n++
 	}
-	i.conns = slices.Delete(i.conns, 0, old)
+	old := slices.Clone(i.conns[:n])
+	i.conns = slices.Delete(i.conns, 0, n)
 	if len(i.conns) > 0 && !i.closed {
 		i.timer = time.AfterFunc(i.timeout-time.Since(i.conns[0].since), i.expire)
 	}
+	return old
 }
 
 // unlessClosed does what must not be done once all is closed, and reports whether it did.
@@ -112,13 +128,13 @@ func (i *idle) unlessClosed(do func()) bool {
 // close closes all connections, and those that come after.
 func (i *idle) close() {
 	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.closed = true
+	all := i.conns
+	i.conns, i.closed = nil, true
 	if i.timer != nil {
 		i.timer.Stop()
 	}
-	for _, c := range i.conns {
+	i.mu.Unlock()
+	for _, c := range all {
 		c.close()
 	}
-	i.conns = nil
 }
