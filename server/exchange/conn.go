@@ -9,10 +9,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"syscall"
 	"time"
-	"unicode"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -96,7 +94,7 @@ func isPreliminary(status int) bool {
 // write sends a request.
 func (c *conn) write(request *http.Request, host string) error {
 	target := request.URL.RequestURI()
-	if strings.ContainsFunc(target, unicode.IsControl) {
+	if hasControl(target) {
 		return errors.New("the URL has a control character")
 	}
 	b := c.out[:0]
@@ -126,6 +124,15 @@ func (c *conn) write(request *http.Request, host string) error {
 	c.out = b
 	_, err := c.Write(b)
 	return err
+}
+
+func hasControl(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c == '\x7f' {
+			return true
+		}
+	}
+	return false
 }
 
 // isReady sets the deadline of the next exchange, and reports whether nothing has come since the last answer, neither

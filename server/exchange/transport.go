@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,9 +45,9 @@ type Transport struct {
 var errClosed = errors.New("the transport is closed")
 
 // New returns a Transport for the server of a URL. An exchange may take as long as timeout, to the last byte of its
-// answer; it fails with an error whose Timeout method returns true then. How connections are made, kept and limited is that of general: its
-// Proxy, DialContext, TLSClientConfig, TLSHandshakeTimeout, MaxIdleConnsPerHost, IdleConnTimeout and
-// MaxResponseHeaderBytes, which must all be set.
+// answer; then it fails with an error whose Timeout method returns true. Connections are made, kept and limited as
+// general says with its Proxy, DialContext, TLSClientConfig, TLSHandshakeTimeout, MaxIdleConnsPerHost,
+// IdleConnTimeout and MaxResponseHeaderBytes, which must all be set.
 func New(base string, general *http.Transport, timeout time.Duration) (*Transport, error) {
 	server, err := url.Parse(base)
 	if err != nil {
@@ -62,8 +63,9 @@ func New(base string, general *http.Transport, timeout time.Duration) (*Transpor
 		scheme:  server.Scheme,
 		host:    host,
 		timeout: timeout,
-		special: proxy != nil || noProxy != nil || host != server.Host || !tells, // the third: a name that is not in ASCII
-		idle:    idle{most: general.MaxIdleConnsPerHost, timeout: general.IdleConnTimeout},
+		special: proxy != nil || noProxy != nil || !tells ||
+			host != server.Host || strings.Contains(host, "%"), // a name that is not in ASCII, an address with a zone
+		idle: idle{most: general.MaxIdleConnsPerHost, timeout: general.IdleConnTimeout},
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	port := server.Port()
