@@ -47,7 +47,7 @@ func Unary(log *slog.Logger, metrics *telemetry.Metrics) grpc.UnaryServerInterce
 		failure := fault.From(err)
 		if failure.Final {
 			// Of gRPC's retry design (A6): don't retry. Setting a trailer fails only after the call.
-			_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", "-1"))
+			_ = grpc.SetTrailer(ctx, metadata.MD{"grpc-retry-pushback-ms": {"-1"}})
 		}
 		metrics.CountLookup(failure.Kind.Reason())
 		metrics.ObserveCall(ctx, info.FullMethod, failure, took)

@@ -128,6 +128,33 @@ func load(t *testing.T, f podero.Finder, rate float64, duration time.Duration) m
 	return ended
 }
 
+// A new replica of a busy service gets its share of the calls at once.
+func TestNothingIsTurnedAwayWhileTheLimitIsNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		upstream := newWorkers(1000, 300*time.Millisecond)
+		f := chain(upstream, 0)
+		failed := map[string]int{}
+		var mu sync.Mutex
+		var calls sync.WaitGroup
+		for range 1000 { // 500 a second, each with 1 s
+			calls.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				if _, err := f.Find(ctx, podero.Key{}); err != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					failed[fault.From(err).Kind.Reason()]++
+				}
+			})
+			time.Sleep(2 * time.Millisecond)
+		}
+		calls.Wait()
+		if len(failed) > 0 {
+			t.Errorf("failed: %v", failed)
+		}
+	})
+}
+
 // chain is the whole of the resilience in front of an upstream.
 func chain(upstream podero.Finder, limit int) podero.Finder {
 	log := slog.New(slog.DiscardHandler)

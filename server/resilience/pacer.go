@@ -4,6 +4,7 @@ import "time"
 
 const (
 	leastLimit = 10 // so that an upstream which is slow, but well, is never starved
+	firstLimit = 64 // where nothing is known: a climb from less takes a slow upstream seconds, and a new replica would turn calls away
 	mostLimit  = 4096
 
 	minLate   = 2                // attempts; one may be late at any time
@@ -61,8 +62,8 @@ type round struct {
 
 func newPacer(timeout time.Duration) *pacer {
 	now := time.Now()
-	p := &pacer{timeout: timeout, base: leastLimit, climbing: true, peakSince: now}
-	p.try(leastLimit, now)
+	p := &pacer{timeout: timeout, base: firstLimit, climbing: true, peakSince: now}
+	p.try(firstLimit, now)
 	return p
 }
 
@@ -108,7 +109,7 @@ func (p *pacer) shrinkUnused(now time.Time) {
 	if now.Sub(p.peakSince) < idleTime {
 		return
 	}
-	if room := max(idleExtra*p.peak, leastLimit); room < p.limit {
+	if room := max(idleExtra*p.peak, firstLimit); room < p.limit {
 		p.base, p.done, p.climbing = room, 0, true
 		p.try(room, now)
 	}
