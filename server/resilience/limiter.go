@@ -15,9 +15,13 @@ import (
 const (
 	// A call waits for its turn up to patience, or up to impatience once others have waited for that
 	// long without a break: then the queue is no burst, and would only make all late. It never waits for
-	// more than half of its time.
+	// more than half of its time, nor until less is left than enough times what lookups usually take: those that
+	// wait in an overload wait as long as they may, and would all begin too late.
 	patience   = 2 * time.Second
 	impatience = 500 * time.Millisecond
+	enough     = 1.5
+
+	averaged = 16 // lookups that make what is usual, about
 
 	overloadedFor = time.Second // what callers are told to wait
 
@@ -32,8 +36,9 @@ type Limiter struct {
 	pacer    *pacer // nil for a fixed limit
 	limit    int
 	inFlight int
-	queue    list.List // of chan struct{}: who waits, the first in front
-	standing time.Time // since when there is a queue
+	queue    list.List     // of chan struct{}: who waits, the first in front
+	standing time.Time     // since when there is a queue
+	usual    time.Duration // what lookups take that are answered
 }
 
 // NewLimiter returns a Limiter in front of a Finder. A limit of 0 adapts to what Podero
@@ -61,7 +66,7 @@ func (l *Limiter) Find(ctx context.Context, key podero.Key) (proto.Message, erro
 	}()
 	message, err := l.next.Find(ctx, key)
 	completed = true
-	l.release(begun, resultOf(ctx, err))
+	l.release(begun, l.resultOf(ctx, begun, err))
 	return message, err
 }
 
@@ -80,10 +85,22 @@ func (l *Limiter) InFlight() int {
 }
 
 // resultOf returns what an attempt says about the load that Podero bears.
-func resultOf(ctx context.Context, err error) result {
+func (l *Limiter) resultOf(ctx context.Context, begun time.Time, err error) result {
+	if err == nil {
+		return inTime
+	}
+	now := time.Now()
+	if deadline, ok := ctx.Deadline(); ok && !now.Before(deadline) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.usual == 0 || now.Sub(begun) < l.usual {
+			return neutral // the callers' time was too short, which says nothing about Podero's
+		}
+		return outOfTime
+	}
 	switch {
 	case ctx.Err() != nil:
-		return neutral // the callers' time was over, which says nothing about Podero's
+		return neutral // the callers left
 	case fault.Is(err, fault.UpstreamTimeout):
 		return late
 	default:
@@ -99,16 +116,16 @@ func (l *Limiter) acquire(ctx context.Context) error {
 		l.mu.Unlock()
 		return nil
 	}
-	if l.queue.Len() >= maxQueue {
-		l.mu.Unlock()
-		return overloaded()
-	}
 	if l.queue.Len() == 0 {
 		l.standing = time.Now()
 	}
+	wait := l.longest(ctx)
+	if wait <= 0 || l.queue.Len() >= maxQueue {
+		defer l.mu.Unlock()
+		return l.turnAway()
+	}
 	turn := make(chan struct{})
 	place := l.queue.PushBack(turn)
-	wait := l.longest(ctx)
 	l.mu.Unlock()
 
 	timer := time.NewTimer(wait)
@@ -129,7 +146,8 @@ func (l *Limiter) longest(ctx context.Context) time.Duration {
 		wait = impatience
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		wait = min(wait, time.Until(deadline)/2)
+		left := time.Until(deadline)
+		wait = min(wait, left/2, left-time.Duration(enough*float64(l.usual)))
 	}
 	return wait
 }
@@ -147,10 +165,14 @@ func (l *Limiter) giveUp(ctx context.Context, turn chan struct{}, place *list.El
 	if err := ctx.Err(); err != nil {
 		return fault.Ended(err)
 	}
-	return overloaded()
+	return l.turnAway()
 }
 
-func overloaded() error {
+// turnAway refuses a call. The caller holds l.mu.
+func (l *Limiter) turnAway() error {
+	if l.pacer != nil {
+		l.pacer.round.refused = true
+	}
 	return &fault.Error{Kind: fault.Overloaded, RetryAfter: overloadedFor, Local: true, Final: true}
 }
 
@@ -158,6 +180,9 @@ func overloaded() error {
 func (l *Limiter) release(begun time.Time, r result) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if r == inTime {
+		l.average(time.Since(begun))
+	}
 	if l.pacer != nil {
 		l.limit = l.pacer.ended(begun, r, l.inFlight)
 	}
@@ -166,4 +191,12 @@ func (l *Limiter) release(begun time.Time, r result) {
 		l.inFlight++
 		close(l.queue.Remove(l.queue.Front()).(chan struct{}))
 	}
+}
+
+// average notes what a lookup took. The caller holds l.mu.
+func (l *Limiter) average(took time.Duration) {
+	if l.usual == 0 {
+		l.usual = took
+	}
+	l.usual += (took - l.usual) / averaged
 }

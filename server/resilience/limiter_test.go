@@ -56,7 +56,16 @@ func TestTheQueueIsBounded(t *testing.T) {
 type workers struct {
 	free    chan struct{}
 	service atomic.Int64 // nanoseconds for each lookup
+	varied  bool         // whether that is an average: half of it is fixed, and half exponentially distributed
 	done    atomic.Int64 // lookups that were answered
+}
+
+func (w *workers) time() time.Duration {
+	service := float64(w.service.Load())
+	if w.varied {
+		service *= (1 + rand.ExpFloat64()) / 2
+	}
+	return time.Duration(service)
 }
 
 func newWorkers(n int, service time.Duration) *workers {
@@ -83,7 +92,7 @@ func (w *workers) Find(ctx context.Context, _ podero.Key) (proto.Message, error)
 	}
 	served := make(chan struct{})
 	go func() { // to its end, whether anybody waits or not, as most servers do
-		time.Sleep(time.Duration(w.service.Load()))
+		time.Sleep(w.time())
 		<-w.free
 		close(served)
 	}()
@@ -100,6 +109,12 @@ func (w *workers) Find(ctx context.Context, _ podero.Key) (proto.Message, error)
 // succeeded and failed, by reason, of those that ended by the end.
 func load(t *testing.T, f podero.Finder, rate float64, duration time.Duration) map[string]int {
 	t.Helper()
+	return impatientLoad(t, f, rate, 10*time.Second, duration)
+}
+
+// impatientLoad is load, of calls with a given time.
+func impatientLoad(t *testing.T, f podero.Finder, rate float64, patience, duration time.Duration) map[string]int {
+	t.Helper()
 	var (
 		calls sync.WaitGroup
 		mu    sync.Mutex
@@ -108,7 +123,7 @@ func load(t *testing.T, f podero.Finder, rate float64, duration time.Duration) m
 	)
 	for time.Now().Before(end) {
 		calls.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			_, err := f.Find(ctx, podero.Key{})
 			reason := "OK"
@@ -131,27 +146,11 @@ func load(t *testing.T, f podero.Finder, rate float64, duration time.Duration) m
 // A new replica of a busy service gets its share of the calls at once.
 func TestNothingIsTurnedAwayWhileTheLimitIsNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		upstream := newWorkers(1000, 300*time.Millisecond)
-		f := chain(upstream, 0)
-		failed := map[string]int{}
-		var mu sync.Mutex
-		var calls sync.WaitGroup
-		for range 1000 { // 500 a second, each with 1 s
-			calls.Go(func() {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-				defer cancel()
-				if _, err := f.Find(ctx, podero.Key{}); err != nil {
-					mu.Lock()
-					defer mu.Unlock()
-					failed[fault.From(err).Kind.Reason()]++
-				}
-			})
-			time.Sleep(2 * time.Millisecond)
+		f := chain(newWorkers(1000, 300*time.Millisecond), 0)
+		if got := impatientLoad(t, f, 500, time.Second, 5*time.Second); got["OK"] < 2000 || len(got) > 1 {
+			t.Errorf("%v", got)
 		}
-		calls.Wait()
-		if len(failed) > 0 {
-			t.Errorf("failed: %v", failed)
-		}
+		time.Sleep(time.Minute)
 	})
 }
 
@@ -187,4 +186,58 @@ func TestGoodputUnderFourTimesTheCapacity(t *testing.T) {
 			time.Sleep(time.Minute)
 		})
 	}
+}
+
+// Who has hardly more time than a lookup takes must not wait for a turn until it is too late, or all are.
+func TestGoodputWithImpatientCallers(t *testing.T) {
+	for name, c := range map[string]struct {
+		workers  int
+		service  time.Duration
+		varied   bool
+		limit    int
+		load     float64 // in capacities
+		patience time.Duration
+		least    float64 // of the lookups that Podero could do in time
+	}{
+		"a little too many":         {100, 400 * time.Millisecond, false, 0, 1.2, 500 * time.Millisecond, 0.4},
+		"far too many":              {100, 400 * time.Millisecond, false, 0, 4, 500 * time.Millisecond, 0.9},
+		"a limit of the operator's": {100, 400 * time.Millisecond, false, 100, 1.2, 500 * time.Millisecond, 0.9},
+		"times vary":                {100, 400 * time.Millisecond, true, 0, 2, time.Second, 0.4},
+		"a small, fast upstream":    {16, 20 * time.Millisecond, true, 0, 2, 100 * time.Millisecond, 0.6},
+		// Of a load that Podero bears, 0.78 and 0.50 are in time.
+		"well, but some are late": {1000, 400 * time.Millisecond, true, 0, 0.16, 500 * time.Millisecond, 0.7},
+		"well, but half are late": {1000, time.Second, true, 0, 0.2, 850 * time.Millisecond, 0.4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				upstream := newWorkers(c.workers, c.service)
+				upstream.varied = c.varied
+				f := chain(upstream, c.limit)
+				capacity := float64(c.workers) / c.service.Seconds()
+				impatientLoad(t, f, c.load*capacity, c.patience, 20*time.Second) // finds the limit
+				got := impatientLoad(t, f, c.load*capacity, c.patience, 40*time.Second)
+				goodput := float64(got["OK"]) / (min(c.load, 1) * capacity * 40)
+				t.Logf("goodput %.2f; %v", goodput, got)
+				if goodput < c.least {
+					t.Errorf("goodput %.2f; %v", goodput, got)
+				}
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
+// Callers with too little time say nothing about what Podero bears, and take no turn from the others.
+func TestHopelessCallersDoNotLowerTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := chain(newWorkers(1000, time.Second), 0)
+		var both sync.WaitGroup
+		both.Go(func() { impatientLoad(t, f, 100, 500*time.Millisecond, time.Minute) })
+		load(t, f, 100, 20*time.Second) // finds the limit
+		if got := load(t, f, 100, 40*time.Second); got["OK"] < 3500 || len(got) > 1 {
+			t.Errorf("%v", got)
+		}
+		both.Wait()
+		time.Sleep(time.Minute)
+	})
 }

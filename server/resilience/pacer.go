@@ -4,7 +4,7 @@ import "time"
 
 const (
 	leastLimit = 10 // so that an upstream which is slow, but well, is never starved
-	firstLimit = 64 // where nothing is known: a climb from less takes a slow upstream seconds, and a new replica would turn calls away
+	firstLimit = 64 // where nothing is known; in the seconds of a climb from less, a new replica would turn calls away
 	mostLimit  = 4096
 
 	minLate   = 2                // attempts; one may be late at any time
@@ -14,10 +14,15 @@ const (
 	idleTime  = 10 * time.Second // after how long an unused limit shrinks
 	idleExtra = 4                // to how many times of what was used
 	bigStep   = 2.0              // how much more to try at first,
+	midStep   = 1.5              // where some are late at any limit,
 	fineStep  = 1.15             // and once a limit was too high or may soon be
 	queueSign = 1.15             // of the mean time of attempts over the shortest, when they are slow
 	usedShare = 0.75             // of attempts that end while the limit is used up; if fewer do, it is high enough
-	badShare  = 0.9              // of attempts in time; if there are fewer, less is tried
+
+	badShare   = 0.9  // of attempts in time; if there are fewer, less is tried
+	worseShare = 0.8  // of the share in time that was known; a trial that falls below is given up
+	raisePays  = 0.5  // by what part of the change of the limit Podero must do more to keep a higher one,
+	lowerPays  = 0.25 // or may do less to keep a lower one
 )
 
 // A result is what an attempt says about the load.
@@ -26,7 +31,8 @@ type result int
 const (
 	neutral result = iota // nothing
 	inTime
-	late // it ran into the attempt's own timeout
+	late      // it ran into the attempt's own timeout
+	outOfTime // it ran into its callers', though it had as long as attempts usually take
 )
 
 // pacer finds how many attempts at the same time Podero bears. It climbs: while calls wait for a turn, it
@@ -34,7 +40,8 @@ const (
 // lower one, and keeps that if Podero did not do less. How much Podero does is how many attempts are
 // under way, over how long they take, times the share that is in time (Little's law). An upstream that
 // is slow but well does twice as much for twice the limit, however slow, so it is not mistaken for one
-// that is overloaded, as it would be by latency alone.
+// that is overloaded, as it would be by latency alone. Nor does it say much that attempts end with their
+// callers' time, as callers may always have too little: then higher and lower limits are tried by turns.
 type pacer struct {
 	timeout time.Duration // of an attempt
 	limit   int           // at present
@@ -42,7 +49,9 @@ type pacer struct {
 
 	base     int     // the limit that is known to be good
 	done     float64 // what Podero did at base; 0 if that is not known
+	share    float64 // of attempts that were in time at base
 	climbing bool    // whether no limit has been too high yet
+	upward   bool    // whether it is a higher limit's turn
 	hold     time.Time
 	lastHold time.Duration
 
@@ -55,14 +64,16 @@ type round struct {
 	since   time.Time
 	ended   int
 	inTime  int
+	late    int           // into their own timeout
 	took    time.Duration // all attempts together
 	fastest time.Duration
-	full    int // how many of them ended while the limit was used up
+	full    int  // how many of them ended while the limit was used up
+	refused bool // whether calls were turned away
 }
 
 func newPacer(timeout time.Duration) *pacer {
 	now := time.Now()
-	p := &pacer{timeout: timeout, base: firstLimit, climbing: true, peakSince: now}
+	p := &pacer{timeout: timeout, base: firstLimit, share: 1, climbing: true, upward: true, peakSince: now}
 	p.try(firstLimit, now)
 	return p
 }
@@ -87,21 +98,33 @@ func (p *pacer) ended(begun time.Time, r result, inFlight int) int {
 	if p.round.fastest == 0 || took < p.round.fastest {
 		p.round.fastest = took
 	}
-	if r == inTime {
+	switch r {
+	case inTime:
 		p.round.inTime++
+	case late:
+		p.round.late++
 	}
 	if inFlight >= p.limit {
 		p.round.full++
 	}
-	late := p.round.ended - p.round.inTime
 	switch {
-	case p.limit > p.base && late >= minLate && float64(late) > (1-badShare)*float64(p.limit):
+	case p.limit > p.base && p.isWorse():
 		p.giveUp(now) // at once: what comes too late is work that Podero did for nothing
 	case p.round.ended >= max(p.limit, minRound):
 		p.judge(now)
 	}
 	return p.limit
 }
+
+// isWorse reports whether a trial makes attempts late.
+func (p *pacer) isWorse() bool {
+	notInTime := p.round.ended - p.round.inTime
+	return notInTime >= minLate &&
+		(tooMany(p.round.late, p.limit, badShare) || tooMany(notInTime, p.limit, p.share*worseShare))
+}
+
+// tooMany reports whether so many attempts of all are late that less than a share of them is in time.
+func tooMany(late, all int, share float64) bool { return float64(late) > (1-share)*float64(all) }
 
 // shrinkUnused takes back a limit that was not used for a while: a burst must not find more room than
 // Podero was known to bear at the time.
@@ -110,7 +133,7 @@ func (p *pacer) shrinkUnused(now time.Time) {
 		return
 	}
 	if room := max(idleExtra*p.peak, firstLimit); room < p.limit {
-		p.base, p.done, p.climbing = room, 0, true
+		p.base, p.done, p.share, p.climbing, p.upward = room, 0, 1, true, true
 		p.try(room, now)
 	}
 	p.peak, p.peakSince = 0, now
@@ -123,7 +146,7 @@ func (p *pacer) judge(now time.Time) {
 	done := float64(p.limit) * share / max(took.Seconds(), 1e-9)
 	crowded := share < badShare
 	used := float64(p.round.full) / float64(p.round.ended)
-	if used < usedShare && !crowded { // nobody would use a higher limit
+	if used < usedShare && !p.round.refused && !crowded { // nobody would use a higher limit
 		p.base, p.done = p.limit, 0
 		p.try(p.base, now)
 		return
@@ -133,43 +156,54 @@ func (p *pacer) judge(now time.Time) {
 	} else {
 		p.base = p.limit
 	}
-	p.done = done
+	p.done, p.share = done, share
 	switch {
 	case now.Before(p.hold):
 		p.try(p.base, now)
-	case crowded:
+	case crowded && (!p.upward || done == 0 || tooMany(p.round.late, p.round.ended, badShare)):
 		p.try(int(float64(p.base)*max(share, 0.5)), now)
 	default:
-		p.try(int(float64(p.base)*p.step(took))+1, now)
+		p.try(int(float64(p.base)*p.step(took, crowded))+1, now)
 	}
 }
 
 // step returns how much more to try when attempts take some time on average.
-func (p *pacer) step(took time.Duration) float64 {
+func (p *pacer) step(took time.Duration, crowded bool) float64 {
 	slow := took > p.timeout/4 // twice the limit may mean twice the time, and so be too late for many
-	if !p.climbing || slow && took.Seconds() > queueSign*p.round.fastest.Seconds() {
+	switch {
+	case crowded:
+		return midStep
+	case !p.climbing, slow && took.Seconds() > queueSign*p.round.fastest.Seconds():
 		return fineStep
+	default:
+		return bigStep
 	}
-	return bigStep
 }
 
-// settle ends a trial: gain is by how much more Podero did than at base. If it paid by half of what it
-// could, the trial's limit is the new base. Otherwise it is as much more as Podero did more.
+// settle ends a trial: gain is by how much more Podero did than at base. If it paid, the trial's limit is
+// the new base. A higher one that did not is as much higher as Podero did more.
 func (p *pacer) settle(gain float64, now time.Time) {
 	change := float64(p.limit) / float64(p.base)
-	if gain >= 1+(change-1)/2 {
+	part := raisePays
+	if change < 1 {
+		part = lowerPays
+	}
+	if gain >= 1+(change-1)*part {
 		p.base, p.lastHold = p.limit, 0
 		return
 	}
-	p.wait(now)
-	if change > 1 {
+	if p.upward = change < 1; p.upward {
+		p.lastHold = 0 // less did harm: there is no need to wait for long
+	} else {
 		p.base = min(max(int(float64(p.base)*max(gain, 1)), leastLimit), p.limit)
 	}
+	p.wait(now)
 }
 
 // giveUp ends a trial that makes attempts late.
 func (p *pacer) giveUp(now time.Time) {
 	p.wait(now)
+	p.upward = false
 	p.try(p.base, now)
 }
 
