@@ -11,8 +11,8 @@ import (
 // all of it.
 const (
 	mostPercent  = 300
-	leastPercent = 100      // Go's own
-	mostGrowth   = 24 << 20 // in bytes, where leastPercent does not give more
+	leastPercent = 75
+	goal         = 34 << 20 // in bytes: what is in use and what it has grown by, where leastPercent does not give more
 )
 
 // paceCollector sets the collector's pace, and again after each collection.
@@ -31,7 +31,8 @@ func paceCollector() {
 // changes.
 func percentFor(inUse uint64) int {
 	const step = 25
-	percent := mostGrowth * 100 / max(inUse, 1)
+	room := goal - min(inUse, goal)
+	percent := room * 100 / max(inUse, 1)
 	return int(min(max(percent-percent%step, leastPercent), mostPercent))
 }
 
