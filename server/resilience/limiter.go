@@ -38,7 +38,7 @@ type Limiter struct {
 	inFlight int
 	queue    list.List     // of chan struct{}: who waits, the first in front
 	standing time.Time     // since when there is a queue
-	usual    time.Duration // what lookups take that are answered
+	usual    time.Duration // what lookups take that are not late
 }
 
 // NewLimiter returns a Limiter in front of a Finder. A limit of 0 adapts to what Podero
@@ -122,7 +122,7 @@ func (l *Limiter) acquire(ctx context.Context) error {
 	wait := l.longest(ctx)
 	if wait <= 0 || l.queue.Len() >= maxQueue {
 		defer l.mu.Unlock()
-		return l.turnAway()
+		return l.turnAway(ctx)
 	}
 	turn := make(chan struct{})
 	place := l.queue.PushBack(turn)
@@ -162,14 +162,17 @@ func (l *Limiter) giveUp(ctx context.Context, turn chan struct{}, place *list.El
 	default:
 	}
 	l.queue.Remove(place)
+	return l.turnAway(ctx)
+}
+
+// turnAway returns why a call gets no turn. The caller holds l.mu.
+func (l *Limiter) turnAway(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fault.Ended(err)
 	}
-	return l.turnAway()
-}
-
-// turnAway refuses a call. The caller holds l.mu.
-func (l *Limiter) turnAway() error {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) { // a shared lookup's ends a moment later
+		return fault.Ended(context.DeadlineExceeded)
+	}
 	if l.pacer != nil {
 		l.pacer.round.refused = true
 	}

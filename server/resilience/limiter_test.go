@@ -52,6 +52,31 @@ func TestTheQueueIsBounded(t *testing.T) {
 	})
 }
 
+func TestACallThatCannotWaitIsToldWhyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHeld()
+		l := NewLimiter(1, time.Second, h)
+		l.usual = time.Second
+		var first sync.WaitGroup
+		first.Go(func() { _, _ = l.Find(within(t, time.Minute), podero.Key{}) })
+		synctest.Wait()
+		for left, kind := range map[time.Duration]fault.Kind{
+			1400 * time.Millisecond: fault.Overloaded,
+			0:                       fault.UpstreamTimeout,
+			-time.Millisecond:       fault.UpstreamTimeout,
+		} {
+			begun := time.Now()
+			// The deadline of a shared lookup passes a moment before its callers have left.
+			f := &flight{Context: t.Context(), share: NewShare(nil), deadline: begun.Add(left)}
+			if _, err := l.Find(f, podero.Key{}); !fault.Is(err, kind) || time.Since(begun) > 0 {
+				t.Errorf("with %v left: %v after %v", left, err, time.Since(begun))
+			}
+		}
+		close(h.release)
+		first.Wait()
+	})
+}
+
 // workers is an upstream with a number of workers and a queue before them. Each attempt has 3 s.
 type workers struct {
 	free    chan struct{}
