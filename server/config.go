@@ -83,7 +83,7 @@ type Upstream struct {
 	ClientSecretFile       string        `placeholder:"FILE" help:"File with the OAuth 2.0 client secret, read anew for each token request. Instead of it, the variable PODERO_FACADE_CLIENT_SECRET may hold the secret."`
 	Scope                  []string      `placeholder:"SCOPE" help:"OAuth 2.0 scope to ask for; repeatable."`
 	UpstreamTimeout        time.Duration `default:"10s" help:"Time for a whole lookup, access token included; a caller's shorter deadline wins."`
-	UpstreamAttemptTimeout time.Duration `default:"3s" help:"Time for one HTTP exchange with Podero."`
+	UpstreamAttemptTimeout time.Duration `default:"3s" help:"Time for one attempt at Podero: dialling, TLS handshake and response."`
 	UpstreamMaxAttempts    int           `default:"3" help:"Attempts for a lookup, the first included, where trying again may help."`
 	UpstreamMaxConcurrency int           `default:"0" help:"Lookups that ask Podero at the same time; 0 adapts to what it bears."`
 	UpstreamCAFile         string        `name:"upstream-ca-file" placeholder:"FILE" help:"PEM file with CA certificates to trust for upstream and token endpoint, beside the system's."`

@@ -23,7 +23,6 @@ import (
 const (
 	maxRequestBytes = 64 << 10
 	maxHeaderBytes  = 32 << 10
-	maxConnections  = 4096 // of each listener; more wait to be accepted. One over gRPC takes 20 KiB while it is idle
 	maxStreams      = 1024 // of a gRPC connection
 	readTimeout     = 10 * time.Second
 	writeTimeout    = 10 * time.Second // beyond the time of a lookup
@@ -122,18 +121,19 @@ func newHTTPServer(handler http.Handler, log *slog.Logger, longest time.Duration
 // open opens the listeners.
 func (s *Server) open() error {
 	for _, l := range []struct {
-		flag, address string
-		listener      *net.Listener
+		flag, address  string
+		listener       *net.Listener
+		maxConnections int // more wait to be accepted
 	}{
-		{"grpc-listen", s.config.GRPCListen, &s.grpcListener},
-		{"http-listen", s.config.HTTPListen, &s.restListener},
-		{"admin-listen", s.config.AdminListen, &s.adminListener},
+		{"grpc-listen", s.config.GRPCListen, &s.grpcListener, s.connections.callers},
+		{"http-listen", s.config.HTTPListen, &s.restListener, s.connections.callers},
+		{"admin-listen", s.config.AdminListen, &s.adminListener, maxAdminConnections},
 	} {
 		listener, err := net.Listen("tcp", l.address)
 		if err != nil {
 			return fmt.Errorf("--%s (%s): %w; give another address", l.flag, Variable(l.flag), err)
 		}
-		*l.listener = netutil.LimitListener(listener, maxConnections)
+		*l.listener = netutil.LimitListener(listener, l.maxConnections)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"example.com/podero-facade/server/cache"
+	"example.com/podero-facade/server/internal/http1"
 	"example.com/podero-facade/server/resilience"
 	"example.com/podero-facade/server/sharedcache"
 	"example.com/podero-facade/server/telemetry"
@@ -23,6 +24,11 @@ func watchLoad(metrics *telemetry.Metrics, limiter *resilience.Limiter, breaker 
 			}
 			return 0
 		})
+}
+
+func watchTransport(metrics *telemetry.Metrics, transport *http1.Transport) {
+	metrics.Counter("podero_facade_upstream_unsolicited_responses_total",
+		"Connections to Podero that were closed because it sent bytes that no request asked for.", transport.Unsolicited)
 }
 
 func watchTokens(metrics *telemetry.Metrics, tokens *token.Keeper) {

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -88,11 +90,18 @@ func TestAttemptsAreCountedByResult(t *testing.T) {
 	if _, metrics := hasty.admin(t, "/metrics"); !strings.Contains(metrics, `error_type="timeout",http_`) {
 		t.Errorf("no exchange took too long:\n%s", metrics)
 	}
-	ctx, leave := context.WithCancel(t.Context())
+	arrived := make(chan struct{}, 2)
 	u.answer(func(w http.ResponseWriter, r *http.Request) {
-		leave()
+		arrived <- struct{}{}
 		silent(w, r)
 	})
-	lookupGRPC(ctx, t, s, theUser(), nil)
-	s.await(t, `podero_facade_upstream_attempts_total{result="caller"}`, "1")
+	for _, id := range []string{"first", "second"} { // the first attempt goes on without its caller, the only one that may
+		ctx, leave := context.WithCancel(t.Context())
+		go func() {
+			<-arrived
+			leave()
+		}()
+		lookupGRPC(ctx, t, s, &userv1.GetUserByExternalIdRequest{OrgId: orgID, ExternalId: id}, nil)
+	}
+	s.await(t, `podero_facade_upstream_attempts_total{result="canceled"}`, "1")
 }

@@ -71,7 +71,7 @@ func TestAlertsAndPanelsAskForWhatThereIs(t *testing.T) {
 	lookupGRPC(t.Context(), t, s, theUser(), nil)
 	_, metrics := s.admin(t, "/metrics")
 	series := names(`(?m)^([a-z_]+)[{ ]`, metrics)
-	known := map[string][]string{"reason": append(fault.Reasons(), telemetry.ReasonOK), "result": podero.Results}
+	known := map[string][]string{"reason": append(fault.Reasons(), telemetry.ReasonOK), "result": podero.AttemptResults}
 	for _, expressions := range []map[string]string{alerts(t), panels(t)} {
 		if len(expressions) < 10 {
 			t.Fatalf("there are %d: %v", len(expressions), expressions)

@@ -18,7 +18,6 @@ import (
 
 	"example.com/podero-facade/server/cache"
 	"example.com/podero-facade/server/caller"
-	"example.com/podero-facade/server/exchange"
 	"example.com/podero-facade/server/gateway"
 	"example.com/podero-facade/server/interceptor"
 	"example.com/podero-facade/server/podero"
@@ -30,14 +29,15 @@ import (
 
 // Server is the service with its listeners open. Create it with New, then Run it.
 type Server struct {
-	config   Config
-	log      *slog.Logger
-	health   *health.Server
-	ready    *readiness
-	watchers watchers
-	grpc     *grpc.Server
-	rest     *http.Server
-	admin    *http.Server
+	config      Config
+	log         *slog.Logger
+	connections connectionLimit
+	health      *health.Server
+	ready       *readiness
+	watchers    watchers
+	grpc        *grpc.Server
+	rest        *http.Server
+	admin       *http.Server
 
 	grpcListener, restListener, adminListener net.Listener
 
@@ -50,7 +50,10 @@ const flushTimeout = 5 * time.Second
 
 // New builds the service and opens its listeners. config must be valid.
 func New(config Config, log *slog.Logger) (_ *Server, err error) {
-	s := &Server{config: config, log: log, health: health.NewServer(), ready: &readiness{}, watchers: watchers{make(chan struct{})}}
+	s := &Server{
+		config: config, log: log, connections: newConnectionLimit(maxDescriptors()),
+		health: health.NewServer(), ready: &readiness{}, watchers: watchers{make(chan struct{})},
+	}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -62,17 +65,17 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 	}
 	metrics := observed.Metrics
 	s.closers = append(s.closers, func() { s.flush(observed) })
-	transport, err := newTransport(&config.Upstream)
+	tlsConfig, err := config.tlsConfig()
 	if err != nil {
 		return nil, err
 	}
-	s.closers = append(s.closers, transport.CloseIdleConnections)
-	lookups, err := exchange.New(config.UpstreamURL, transport, config.UpstreamAttemptTimeout)
+	transport, err := newAPITransport(&config.Upstream, tlsConfig, s.connections.upstream)
 	if err != nil {
 		return nil, err
 	}
-	s.closers = append(s.closers, lookups.Close)
-	finder, err := s.newFinder(observed, lookups, transport)
+	watchTransport(metrics, transport)
+	finder, err := s.newFinder(observed, transport, newTokenTransport(&config.Upstream, tlsConfig))
+	s.closers = append(s.closers, transport.Close) // before the finder's: it ends attempts that have no callers any more
 	if err != nil {
 		return nil, err
 	}
@@ -101,10 +104,10 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 }
 
 // newFinder builds the way of a lookup, from the upstream to the caller.
-func (s *Server) newFinder(observed *telemetry.Telemetry, lookups, tokenRequests http.RoundTripper) (podero.Finder, error) {
+func (s *Server) newFinder(observed *telemetry.Telemetry, api, tokenRequests http.RoundTripper) (podero.Finder, error) {
 	config, metrics := &s.config, observed.Metrics
 	drift := podero.NewDrift(s.log, metrics.CountDrift)
-	client, err := newClient(&config.Upstream, observed.RoundTripper(lookups, config.lookups()), drift, metrics.CountAttempt)
+	client, err := newClient(&config.Upstream, observed.RoundTripper(api, config.apiTarget()), drift, metrics.CountAttempt)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +116,7 @@ func (s *Server) newFinder(observed *telemetry.Telemetry, lookups, tokenRequests
 	var finder podero.Finder = breaker
 	watchLoad(metrics, limiter, breaker)
 	if config.UpstreamAuth == AuthClientCredentials {
-		tokens := token.NewKeeper(newEndpoint(&config.Upstream, observed.RoundTripper(tokenRequests, config.tokenRequests())), s.log)
+		tokens := token.NewKeeper(newEndpoint(&config.Upstream, observed.RoundTripper(tokenRequests, config.tokenTarget())), s.log)
 		watchTokens(metrics, tokens)
 		s.background = append(s.background, tokens.Run)
 		finder = podero.NewAuthorizer(tokens, finder)
@@ -183,7 +186,6 @@ func (s *Server) newGuard() (*caller.Guard, error) {
 		verifier := caller.NewTokenVerifier(config.tokenConfig(transport, s.log))
 		guard.Authenticator.Tokens = verifier
 		s.background = append(s.background, verifier.Run)
-		s.closers = append(s.closers, transport.CloseIdleConnections)
 	}
 	if config.CallerPolicyFile != "" {
 		policy, err := caller.LoadPolicy(config.CallerPolicyFile, s.log)

@@ -22,7 +22,7 @@ import (
 // checkPodero tries the hosts, the token endpoint and the API.
 func (r *runner) checkPodero(ctx context.Context, orgID string) {
 	config := &r.config.Upstream
-	transport, err := config.NewTransport()
+	transport, err := config.NewTokenTransport()
 	if err != nil { // checkConfig has told of it
 		r.refused["upstream-ca-file"] = true
 		transport = &http.Transport{}

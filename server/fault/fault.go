@@ -217,6 +217,21 @@ func From(err error) *Error {
 	}
 }
 
+// deadlineSlack is how much before its deadline by the clock here a call may be ended by its caller's deadline: the
+// caller's clock started earlier, by the network's delay.
+const deadlineSlack = 50 * time.Millisecond
+
+// FromContext returns the Error of a call whose context ended: UPSTREAM_TIMEOUT if its deadline has passed, and
+// CALLER_CANCELLED if the caller left before. At the deadline, a caller's reset of the stream often arrives first.
+func FromContext(ctx context.Context) *Error {
+	cause := context.Cause(ctx)
+	deadline, ok := ctx.Deadline()
+	if errors.Is(cause, context.DeadlineExceeded) || ok && time.Until(deadline) < deadlineSlack {
+		return New(UpstreamTimeout, cause)
+	}
+	return New(CallerCancelled, cause)
+}
+
 // Ended returns the Error of a call whose context ended: CALLER_CANCELLED or UPSTREAM_TIMEOUT. cause is
 // the context's error.
 func Ended(cause error) *Error {

@@ -1,14 +1,14 @@
 package fault
 
 import (
-	"compress/flate"
-	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"strings"
+	"syscall"
 )
 
 // Network returns a network failure in a form that is fit for the log: the operating system's, DNS's
@@ -37,16 +37,18 @@ func Network(err error) error {
 		for errors.Unwrap(err) != nil {
 			err = errors.Unwrap(err)
 		}
-		return fmt.Errorf("the exchange failed (%T)", err)
+		return fmt.Errorf("the round trip failed (%T)", err)
 	}
 }
 
-// IsCorrupt reports whether a body could not be read because it is not compressed in the way that its
-// headers say. The network is not to blame for that.
-func IsCorrupt(err error) bool {
-	if err == nil { // as for most exchanges
-		return false
+// IsLocal reports whether a connection could not be opened for lack of something on this machine: file descriptors,
+// ports or memory for sockets. The peer is not to blame for that.
+func IsLocal(err error) bool {
+	for _, local := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, local) {
+			return true
+		}
 	}
-	var corrupt flate.CorruptInputError
-	return errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &corrupt)
+	resolution, ok := errors.AsType[*net.DNSError](err) // which has the text of its cause alone
+	return ok && strings.Contains(resolution.Err, syscall.EMFILE.Error())
 }

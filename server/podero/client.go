@@ -1,25 +1,25 @@
 package podero
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/internal/httpbody"
 	"example.com/podero-facade/server/requestid"
 	"example.com/podero-facade/server/tracecontext"
 )
 
-// MaxBody is how much of an answer is read, in bytes. No document of Podero's comes near it.
+// MaxBody is the largest response body accepted, in bytes. Podero's documents are far smaller.
 const MaxBody = 1 << 20
 
 // Client finds documents by asking Podero, with one HTTP exchange each.
@@ -38,16 +38,16 @@ var acceptJSON = []string{"application/json"}
 // ClientConfig is what a Client needs.
 type ClientConfig struct {
 	BaseURL     string            // without a slash at the end
-	Transport   http.RoundTripper // never follows a redirect, as RoundTrippers don't, and bounds the time of an exchange
+	Transport   http.RoundTripper // never follows a redirect, as RoundTrippers don't, and bounds the time of a round trip
 	Passthrough bool              // whether tokens are callers' own, so that a 401 is their affair
 	UserAgent   string
 	Drift       *Drift
-	Count       func(result string) // of each exchange: one of Results
+	Count       func(result string) // called once for each attempt with one of AttemptResults
 }
 
-// Results are how an exchange can end: with a status, without one in time, without one for other reasons,
-// or with its caller gone.
-var Results = []string{"2xx", "3xx", "4xx", "5xx", "timeout", "network", "caller"}
+// AttemptResults are the ways in which an attempt can end: with a status, without one in time, without one because of
+// the network or of a limit of this machine, or with its callers gone.
+var AttemptResults = []string{"2xx", "3xx", "4xx", "5xx", "timeout", "network", "local", "canceled"}
 
 // NewClient returns a Client. It fails if there is no such base URL.
 func NewClient(config ClientConfig) (*Client, error) {
@@ -80,80 +80,87 @@ func (c *Client) newRequest(ctx context.Context, key Key) *http.Request {
 	return request
 }
 
-// Find asks Podero for the document, with the token of the key.
+// Find fetches the document with the token of the key.
 func (c *Client) Find(ctx context.Context, key Key) (proto.Message, error) {
 	response, err := c.config.Transport.RoundTrip(c.newRequest(ctx, key))
 	if err != nil {
-		return nil, c.lost(ctx, "reach Podero", err)
+		return nil, c.transportError(ctx, "send a request to Podero", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := readBody(response)
+	body, err := httpbody.Read(response, MaxBody)
+	tooLarge, misencoded := errors.Is(err, httpbody.ErrTooLarge), errors.Is(err, httpbody.ErrEncoding)
+	if err != nil && !tooLarge && !misencoded {
+		return nil, c.transportError(ctx, "read Podero's response", err)
+	}
+	c.config.Count(statusClass(response.StatusCode))
 	switch {
-	case fault.IsCorrupt(err):
-		return nil, violation("", "is not what its content encoding says")
-	case err != nil:
-		return nil, c.lost(ctx, "read Podero's answer", err)
-	}
-	c.config.Count(class(response.StatusCode))
-	if response.StatusCode != http.StatusOK {
-		return nil, c.refusal(response, body, key)
-	}
-	return c.document(response, body, key)
-}
-
-// readBody reads an answer's body, up to a byte more than is allowed.
-func readBody(response *http.Response) ([]byte, error) {
-	size := int64(bytes.MinRead) // where the length is unknown
-	if known := response.ContentLength; 0 <= known && known <= MaxBody {
-		size += known // and as much as reading to its end needs
-	}
-	body := bytes.NewBuffer(make([]byte, 0, size))
-	_, err := body.ReadFrom(io.LimitReader(response.Body, MaxBody+1))
-	return body.Bytes(), err
-}
-
-// document returns the document of a 200 answer.
-func (c *Client) document(response *http.Response, body []byte, key Key) (proto.Message, error) {
-	if len(body) > MaxBody {
+	case response.StatusCode != http.StatusOK: // decides before what is wrong with the body
+		return nil, c.statusError(response, body, key)
+	case tooLarge:
 		return nil, violation("", "has more than 1 MiB")
+	case misencoded:
+		return nil, violation("", "is not encoded as its Content-Encoding says")
+	default:
+		return c.document(response, body, key)
 	}
+}
+
+// document returns the document of a 200 response.
+func (c *Client) document(response *http.Response, body []byte, key Key) (proto.Message, error) {
 	if media := mediaType(response); media != "application/json" {
 		return nil, violation("", "is not of content type application/json")
 	}
 	return key.Resource.Decode(body, key.OrgID, c.config.Drift)
 }
 
+// mediaType returns the type of a response's body in lower case, without parameters. If it is given twice, both have to
+// be the same.
 func mediaType(response *http.Response) string {
-	header := response.Header.Get("Content-Type")
-	if header == "application/json" { // the usual case, without parsing
-		return header
+	values := response.Header["Content-Type"]
+	if len(values) == 1 && values[0] == "application/json" { // the usual case
+		return values[0]
 	}
-	media, _, err := mime.ParseMediaType(header)
-	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
-		return ""
+	var media string
+	for i, value := range strings.Split(strings.Join(values, ","), ",") {
+		value, _, _ = strings.Cut(value, ";")
+		value = strings.ToLower(strings.TrimSpace(value))
+		if i > 0 && value != media {
+			return ""
+		}
+		media = value
 	}
 	return media
 }
 
-// lost returns the error of an exchange without an answer: the caller's time or the attempt's is over,
-// the caller is gone, or the network failed.
-func (c *Client) lost(ctx context.Context, doing string, err error) error {
-	if ended := ctx.Err(); ended != nil {
-		c.config.Count("caller")
-		return fault.Ended(ended)
+// transportError classifies a failed round trip: cut by the end of its context, timed out, failed on this machine, or
+// failed in the network.
+func (c *Client) transportError(ctx context.Context, doing string, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		failure := fault.FromContext(ctx)
+		if failure.Kind == fault.CallerCancelled {
+			c.config.Count("canceled")
+		} else {
+			c.config.Count("timeout")
+		}
+		return failure
 	}
-	// Whichever clock was the first: the exchange's own, a dial's or a handshake's.
+	if fault.IsLocal(err) {
+		c.config.Count("local")
+		cause := fmt.Errorf("%s: %w", doing, fault.Network(err))
+		return &fault.Error{Kind: fault.Overloaded, Cause: cause, RetryAfter: time.Second, Local: true, Final: true}
+	}
+	// Whichever clock was the first: the round trip's own, a dial's or a handshake's.
 	if timed, ok := errors.AsType[net.Error](err); ok && timed.Timeout() {
 		c.config.Count("timeout")
-		return &fault.Error{Kind: fault.UpstreamTimeout, Cause: errors.New(doing + ": the attempt's time is over"), Transient: true}
+		return &fault.Error{Kind: fault.UpstreamTimeout, Cause: errors.New(doing + ": --upstream-attempt-timeout is over"), Transient: true}
 	}
 	c.config.Count("network")
 	cause := fmt.Errorf("%s: %w", doing, fault.Network(err))
-	return &fault.Error{Kind: fault.UpstreamUnavailable, Cause: cause, Transient: !isLasting(err)}
+	return &fault.Error{Kind: fault.UpstreamUnavailable, Cause: cause, Transient: !isPermanent(err)}
 }
 
-// class returns the class of a status, one of Results.
-func class(status int) string {
+// statusClass returns the class of a status, one of AttemptResults.
+func statusClass(status int) string {
 	switch {
 	case status < 300:
 		return "2xx"
@@ -166,9 +173,9 @@ func class(status int) string {
 	}
 }
 
-// isLasting reports whether a network failure is one of names or certificates, which another attempt
-// would meet again.
-func isLasting(err error) bool {
+// isPermanent reports whether a network failure is one of names or certificates, so that another attempt would
+// fail, too.
+func isPermanent(err error) bool {
 	var (
 		resolution  *net.DNSError
 		certificate *tls.CertificateVerificationError

@@ -2,7 +2,6 @@ package podero
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -57,9 +56,9 @@ func TestWhicheverClockIsFirstATimeoutIsOne(t *testing.T) {
 func TestACallerWhoLeavesIsNoTimeout(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	client, err := NewClient(ClientConfig{BaseURL: "http://127.0.0.1", Count: func(string) {},
-		Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+		Transport: roundTripper(func(request *http.Request) (*http.Response, error) {
 			leave()
-			return nil, errors.New("closed")
+			return nil, context.Cause(request.Context())
 		})})
 	if err != nil {
 		t.Fatal(err)

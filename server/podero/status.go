@@ -26,8 +26,8 @@ const (
 	escapedSlash = "%2F"
 )
 
-// refusal returns the error that an answer other than 200 stands for.
-func (c *Client) refusal(response *http.Response, body []byte, key Key) error {
+// statusError maps a response other than 200 to an error.
+func (c *Client) statusError(response *http.Response, body []byte, key Key) error {
 	status := response.StatusCode
 	e := &fault.Error{HTTPStatus: status, Kind: fault.UpstreamUnexpectedStatus}
 	switch {
@@ -40,7 +40,7 @@ func (c *Client) refusal(response *http.Response, body []byte, key Key) error {
 		e.NotBefore = retryAfter(response)
 		e.RetryAfter = max(e.NotBefore, minRetryAfter)
 		e.Transient = 0 < e.NotBefore && e.NotBefore <= maxRateLimitWait
-	case status >= 500:
+	case 500 <= status && status <= 599:
 		e.Kind = fault.UpstreamUnavailable
 		e.NotBefore = retryAfter(response)
 		e.Transient = status == http.StatusBadGateway || status == http.StatusServiceUnavailable ||
@@ -73,7 +73,7 @@ func NotFound(key Key) *fault.Error {
 func isJSON(response *http.Response, body []byte) bool {
 	media := mediaType(response)
 	return (media == "application/json" || strings.HasSuffix(media, "+json")) &&
-		len(body) <= MaxBody && jsontext.Value(body).IsValid()
+		jsontext.Value(body).IsValid()
 }
 
 // retryAfter reads the Retry-After header in either of its forms, seconds or a date (RFC 9110, section

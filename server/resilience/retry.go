@@ -79,7 +79,7 @@ func sleep(ctx context.Context, wait time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return fault.Ended(ctx.Err())
+		return fault.FromContext(ctx)
 	}
 }
 

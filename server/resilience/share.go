@@ -14,8 +14,13 @@ import (
 	"example.com/podero-facade/server/podero"
 )
 
-// maxIdle is how many goroutines wait for a lookup to do, at most.
-const maxIdle = 64
+const (
+	maxIdle = 64 // goroutines that wait for a lookup to do
+
+	// maxCalls bounds the calls that are in flight or wait: for admission, a token, a Retry-After or another call's
+	// lookup. Each takes up to 30 KiB.
+	maxCalls = 6 << 10
+)
 
 // Share makes one lookup of identical ones that are under way at the same time. Each caller keeps its own
 // deadline and may leave; when the last one has left, the lookup ends. Lookups run in goroutines of their own,
@@ -25,6 +30,7 @@ type Share struct {
 
 	mu      sync.Mutex
 	flights map[podero.Key]*flight
+	calls   atomic.Int64
 	shared  atomic.Int64
 
 	running sync.WaitGroup
@@ -42,7 +48,7 @@ func NewShare(next podero.Finder) *Share {
 // latest of its callers', which changes as they join, and it ends when all have left.
 type flight struct {
 	context.Context
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	share  *Share
 	key    podero.Key
 
@@ -64,12 +70,20 @@ func (f *flight) Deadline() (time.Time, bool) {
 // Find finds the document. ctx must have a deadline.
 func (s *Share) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
 	f := s.join(ctx, key)
+	if f == nil {
+		return nil, &fault.Error{Kind: fault.Overloaded, RetryAfter: overloadedFor, Local: true, Final: true}
+	}
 	select {
 	case <-f.done:
+		s.calls.Add(-1)
 		return f.message, f.err
 	case <-ctx.Done():
-		s.leave(f)
-		return nil, fault.Ended(ctx.Err())
+		failure, reason := fault.FromContext(ctx), context.Canceled
+		if failure.Kind == fault.UpstreamTimeout {
+			reason = context.DeadlineExceeded
+		}
+		s.leave(f, reason)
+		return nil, failure
 	}
 }
 
@@ -82,8 +96,12 @@ func (s *Share) Close() {
 	s.running.Wait()
 }
 
-// join returns the flight of a key, which it begins if there is none.
+// join returns the flight of a key, which it begins if there is none. It returns nil if there are too many calls.
 func (s *Share) join(ctx context.Context, key podero.Key) *flight {
+	if s.calls.Add(1) > maxCalls {
+		s.calls.Add(-1)
+		return nil
+	}
 	deadline, _ := ctx.Deadline()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,7 +114,7 @@ func (s *Share) join(ctx context.Context, key podero.Key) *flight {
 		return f
 	}
 	f := &flight{share: s, key: key, callers: 1, deadline: deadline, done: make(chan struct{})}
-	f.Context, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	f.Context, f.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	s.flights[key] = f
 	select {
 	case s.waiting <- f:
@@ -123,13 +141,14 @@ func (s *Share) run(f *flight) {
 	}
 }
 
-// leave takes a caller off a flight. The last one ends it, and it takes no other.
-func (s *Share) leave(f *flight) {
+// leave takes a caller off a flight. The last one ends it with the reason why it left, and it takes no other.
+func (s *Share) leave(f *flight, reason error) {
+	s.calls.Add(-1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.callers--; f.callers == 0 {
 		s.remove(f)
-		f.cancel()
+		f.cancel(reason)
 	}
 }
 
@@ -142,7 +161,7 @@ func (s *Share) remove(f *flight) {
 
 // run does the lookup of a flight.
 func (f *flight) run() {
-	defer f.cancel()
+	defer f.cancel(nil)
 	defer close(f.done)
 	defer func() {
 		f.share.mu.Lock()

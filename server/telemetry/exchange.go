@@ -61,12 +61,11 @@ func (p Place) keyOf(request *http.Request, response *http.Response, err error) 
 		key.status = response.StatusCode
 		return key
 	}
-	ctx := request.Context()
 	timed, ok := errors.AsType[net.Error](err)
 	switch {
-	case errors.Is(context.Cause(ctx), context.Canceled):
-		key.failed = "canceled" // its caller left
-	case ctx.Err() != nil, ok && timed.Timeout():
+	case errors.Is(err, context.Canceled):
+		key.failed = "canceled" // by its callers
+	case ok && timed.Timeout():
 		key.failed = "timeout"
 	default:
 		key.failed = "network"

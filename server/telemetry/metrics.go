@@ -55,7 +55,7 @@ func newMetrics(options ...func(*Metrics) sdkmetric.Option) (*Metrics, error) {
 	}, []string{"reason"})
 	attempts := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "podero_facade_upstream_attempts_total",
-		Help: "Exchanges with Podero by result: the class of the status, timeout, network, or caller if its caller went away.",
+		Help: "Attempts at Podero by result: the class of the status, timeout, network, local (a limit of this machine), or canceled by the caller.",
 	}, []string{"result"})
 	drift := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "podero_facade_contract_drift_total",
@@ -65,7 +65,7 @@ func newMetrics(options ...func(*Metrics) sdkmetric.Option) (*Metrics, error) {
 		registry: prometheus.NewRegistry(),
 		conv:     prometheus.NewRegistry(),
 		lookups:  each(lookups, append(fault.Reasons(), ReasonOK)),
-		attempts: each(attempts, podero.Results),
+		attempts: each(attempts, podero.AttemptResults),
 		drift:    drift,
 	}
 	m.registry.MustRegister(lookups, attempts, drift, collectors.NewGoCollector(),
@@ -112,7 +112,7 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(prometheus.Gatherers{m.registry, m.conv}, promhttp.HandlerOpts{})
 }
 
-// CountAttempt counts an exchange with Podero under its result: one of podero.Results.
+// CountAttempt counts an attempt at Podero under its result: one of podero.AttemptResults.
 func (m *Metrics) CountAttempt(result string) { m.attempts[result].Inc() }
 
 // Counter makes a counter of what a function returns whenever somebody looks.

@@ -146,7 +146,7 @@ func (w *wire) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
-	if err != nil && !fault.IsCorrupt(err) {
+	if err != nil {
 		return nil, err
 	}
 	w.status = response.StatusCode

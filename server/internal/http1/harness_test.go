@@ -1,4 +1,4 @@
-package exchange_test
+package http1_test
 
 import (
 	"bufio"
@@ -16,7 +16,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -26,7 +25,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"example.com/podero-facade/server/exchange"
+	"example.com/podero-facade/server/internal/http1"
 )
 
 const (
@@ -69,6 +68,7 @@ type peer struct {
 	made     atomic.Int32 // connections
 	open     atomic.Int32 // those of them that neither side has closed
 	requests atomic.Int32
+	tls      *tls.Config
 }
 
 // A link is a connection at a peer's side.
@@ -147,7 +147,10 @@ func newPeer(t testing.TB, secure bool, serve func(*link)) *peer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &peer{url: "http://" + listener.Addr().String(), listener: listener}
+	p := &peer{
+		url: "http://" + listener.Addr().String(), listener: listener,
+		tls: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
+	}
 	if secure {
 		p.url = "https://" + listener.Addr().String()
 	}
@@ -166,7 +169,7 @@ func newPeer(t testing.TB, secure bool, serve func(*link)) *peer {
 				_ = conn.SetDeadline(time.Now().Add(testLimit))
 				l.Conn = l.batch
 				if secure {
-					l.Conn = tls.Server(l.batch, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
+					l.Conn = tls.Server(l.batch, p.tls)
 				}
 				l.reader = bufio.NewReader(l.Conn)
 				serve(l)
@@ -186,41 +189,35 @@ func newPeer(t testing.TB, secure bool, serve func(*link)) *peer {
 // newEcho starts a peer that answers each request with the number of the connection.
 func newEcho(t testing.TB) *peer { return newPeer(t, false, (*link).echo) }
 
-// newGeneral returns a transport that goes to loopback, without a proxy.
-func newGeneral() *http.Transport {
-	return &http.Transport{
-		Proxy:                  func(*http.Request) (*url.URL, error) { return nil, nil },
-		DialContext:            (&net.Dialer{Timeout: testLimit}).DialContext,
-		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    testLimit,
-		ForceAttemptHTTP2:      true,
-		MaxIdleConnsPerHost:    64,
-		IdleConnTimeout:        time.Minute,
-		MaxResponseHeaderBytes: 64 << 10,
+// newConfig returns settings for a server on loopback.
+func newConfig(base string) http1.Config {
+	return http1.Config{
+		BaseURL:        base,
+		DialContext:    (&net.Dialer{Timeout: testLimit}).DialContext,
+		TLS:            &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		Timeout:        time.Minute, // more than a test has
+		IdleTimeout:    time.Minute,
+		MaxAge:         time.Hour,
+		MaxIdle:        64,
+		MaxConns:       1000,
+		MaxHeaderBytes: 64 << 10,
 	}
 }
 
-// newTransport returns the transport under test for a server, whose exchanges have more time than a test.
-func newTransport(t testing.TB, base string, change func(*http.Transport)) *exchange.Transport {
+// newTransport returns the transport under test for a server.
+func newTransport(t testing.TB, base string, changes ...func(*http1.Config)) *http1.Transport {
 	t.Helper()
-	return newLimited(t, base, time.Minute, change)
-}
-
-// newLimited returns the transport under test for a server, whose exchanges have so much time.
-func newLimited(t testing.TB, base string, timeout time.Duration, change func(*http.Transport)) *exchange.Transport {
-	t.Helper()
-	general := newGeneral()
-	if change != nil {
-		change(general)
+	config := newConfig(base)
+	for _, change := range changes {
+		if change != nil {
+			change(&config)
+		}
 	}
-	transport, err := exchange.New(base, general, timeout)
+	transport, err := http1.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		transport.Close()
-		general.CloseIdleConnections()
-	})
+	t.Cleanup(transport.Close)
 	return transport
 }
 

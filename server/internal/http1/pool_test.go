@@ -1,6 +1,6 @@
 //go:build unix
 
-package exchange_test
+package http1_test
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/podero-facade/server/exchange"
+	"example.com/podero-facade/server/internal/http1"
 )
 
 // dialer makes connections as a test wants, and keeps hold of them.
@@ -26,7 +26,7 @@ type dialer struct {
 	begun int
 }
 
-func (d *dialer) use(g *http.Transport) {
+func (d *dialer) use(g *http1.Config) {
 	dial := g.DialContext
 	g.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		d.mu.Lock()
@@ -70,7 +70,7 @@ func (d *dialer) await(t *testing.T) {
 }
 
 // awaitWaiters waits until so many exchanges wait for a connection.
-func awaitWaiters(t *testing.T, transport *exchange.Transport, n int) {
+func awaitWaiters(t *testing.T, transport *http1.Transport, n int) {
 	t.Helper()
 	eventually(t, "exchanges that wait for a connection", func() bool { return transport.Waiting() == n })
 }
@@ -222,7 +222,7 @@ func TestWhoLeavesADialLeavesItsConnection(t *testing.T) {
 				}
 				l.echo()
 			})
-			transport := newTransport(t, p.url, func(g *http.Transport) {
+			transport := newTransport(t, p.url, func(g *http1.Config) {
 				if c.inHandshake {
 					return
 				}
@@ -262,7 +262,7 @@ func TestWhoLeavesADialLeavesItsConnection(t *testing.T) {
 
 func TestNoMoreAreKeptThanAllowed(t *testing.T) {
 	p := newEcho(t)
-	transport := newTransport(t, p.url, func(g *http.Transport) { g.MaxIdleConnsPerHost = 2 })
+	transport := newTransport(t, p.url, func(g *http1.Config) { g.MaxIdle = 2 })
 	together := func() {
 		var answers []*http.Response
 		for range 5 {
@@ -288,7 +288,7 @@ func TestNoMoreAreKeptThanAllowed(t *testing.T) {
 func TestIdleConnectionsAreClosedInTime(t *testing.T) {
 	const timeout = 100 * time.Millisecond
 	p := newEcho(t)
-	transport := newTransport(t, p.url, func(g *http.Transport) { g.IdleConnTimeout = timeout })
+	transport := newTransport(t, p.url, func(g *http1.Config) { g.IdleTimeout = timeout })
 	for want := int32(2); want <= 4; want += 2 {
 		first, err := get(t.Context(), t, transport, p.url, nil)
 		if err != nil {
@@ -392,7 +392,7 @@ type wrapped struct{ net.Conn }
 
 func TestAConnectionThatCanNotBeLookedAtIsNotUsedAgain(t *testing.T) {
 	p := newEcho(t)
-	transport := newTransport(t, p.url, func(g *http.Transport) {
+	transport := newTransport(t, p.url, func(g *http1.Config) {
 		dial := g.DialContext
 		g.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dial(ctx, network, address)

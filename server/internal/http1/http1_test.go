@@ -1,46 +1,21 @@
-package exchange_test
+package http1_test
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+
+	"example.com/podero-facade/server/internal/http1"
 )
 
 const (
 	ok      = "HTTP/1.1 200 OK\r\n"
 	chunked = ok + "Transfer-Encoding: chunked\r\n\r\n"
 )
-
-// noise can't be compressed much.
-var noise = func() string {
-	var b strings.Builder
-	for b.Len() < 100_000 {
-		b.WriteString(rand.Text())
-	}
-	return b.String()
-}()
-
-// zip compresses.
-func zip(s string) string {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, _ = io.WriteString(w, s)
-	_ = w.Close()
-	return b.String()
-}
-
-// zipped returns an answer whose body says that it is compressed.
-func zipped(body string) string {
-	return fmt.Sprintf("%sContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", ok, len(body), body)
-}
 
 func TestExchangesInTurnUseOneConnection(t *testing.T) {
 	overBoth(t, func(t *testing.T, secure bool) {
@@ -66,8 +41,6 @@ func TestWhichConnectionsAreUsedAgain(t *testing.T) {
 		"204":                          {"HTTP/1.1 204 No Content\r\n\r\n", false, all, true},
 		"304":                          {"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", false, all, true},
 		"404":                          {"HTTP/1.1 404 Not Found\r\nContent-Length: 1\r\n\r\nx", false, all, true},
-		"gzip":                         {zipped(zip("hello")), false, all, true},
-		"gzip in chunks":               {ok + "Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(zip("hello")), zip("hello")), false, all, true},
 		"HTTP/1.0 that is kept":        {"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx", false, all, true},
 		"Connection: close":            {ok + "Connection: close\r\nContent-Length: 1\r\n\r\nx", false, all, false},
 		"close among others":           {ok + "Connection: foo, Close\r\nContent-Length: 1\r\n\r\nx", false, all, false},
@@ -82,9 +55,7 @@ func TestWhichConnectionsAreUsedAgain(t *testing.T) {
 		"nothing read, nor here yet":   {ok + "Content-Length: 50\r\n\r\n", false, 0, false},
 		"half read, and no more here":  {ok + "Content-Length: 50\r\n\r\nhello", false, 5, false},
 		"a chunk read, no more here":   {chunked + "5\r\nhello\r\n", false, 5, false},
-		"gzip that is no gzip":         {ok + "Content-Encoding: gzip\r\nContent-Length: 50\r\n\r\nhello, hello", false, all, false},
 		"chunks half read":             {chunked + "5\r\nhello\r\n0\r\n\r\n", false, 2, false},
-		"gzip half read":               {zipped(zip(noise)), false, 2, false},
 		"a length, cut short":          {ok + "Content-Length: 50\r\n\r\nhello", true, all, false},
 		"chunks, cut short":            {chunked + "5\r\nhel", true, all, false},
 		"chunks that make no sense":    {chunked + "5\r\nhello!!\r\n0\r\n\r\n", false, all, false},
@@ -213,7 +184,7 @@ func TestHeadsHaveABound(t *testing.T) {
 				l.next()
 				l.write(c.raw)
 			})
-			transport := newTransport(t, p.url, func(g *http.Transport) { g.MaxResponseHeaderBytes = most })
+			transport := newTransport(t, p.url, func(g *http1.Config) { g.MaxHeaderBytes = most })
 			body, err := fetch(t.Context(), t, transport, p.url)
 			if c.fits != (err == nil) || c.fits != strings.HasPrefix(body, "hello") {
 				t.Errorf("%.20q, %v", body, err)
@@ -237,69 +208,6 @@ func TestTrailersFollowChunks(t *testing.T) {
 	}
 }
 
-func TestGzip(t *testing.T) {
-	long := strings.Repeat("hello ", 10_000)
-	flipped := []byte(zip(long))
-	flipped[len(flipped)-6] ^= 1 // in the checksum
-	for name, c := range map[string]struct {
-		raw      string
-		accept   []string // what the request asks for itself
-		want     string
-		unpacked bool
-		err      error // what reading the body ends in, if not in its end
-	}{
-		"asked for":               {zipped(zip(long)), nil, long, true, nil},
-		"not sent":                {answer("hello"), nil, "hello", false, nil},
-		"in two members":          {zipped(zip("hello ") + zip("world")), nil, "hello world", true, nil},
-		"in capitals":             {strings.Replace(zipped(zip(long)), "gzip", "GZIP", 1), nil, long, true, nil},
-		"of nothing":              {zipped(zip("")), nil, "", true, nil},
-		"without content":         {zipped(""), nil, "", false, nil},
-		"of 304":                  {"HTTP/1.1 304 Not Modified\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\n", nil, "", false, nil},
-		"another encoding":        {strings.Replace(answer("hello"), "\r\n", "\r\nContent-Encoding: br\r\n", 1), nil, "hello", false, nil},
-		"asked for by the caller": {zipped(zip("hello")), []string{"gzip"}, zip("hello"), false, nil},
-		"not wanted by anyone":    {zipped(zip("hello")), []string{"identity"}, zip("hello"), false, nil},
-		"ruled out by no value":   {zipped(zip("hello")), []string{}, zip("hello"), false, nil},
-		"a wrong checksum":        {zipped(string(flipped)), nil, long, true, gzip.ErrChecksum},
-		"no gzip":                 {zipped("hello, this is not compressed"), nil, "", true, gzip.ErrHeader},
-		"no gzip, then some":      {zipped(strings.Repeat("x", 4096) + zip("hello")), nil, "", true, gzip.ErrHeader},
-		"cut within":              {zipped(zip("hello")[:10]), nil, "", true, io.ErrUnexpectedEOF},
-		"cut before the checksum": {zipped(zip("hello")[:len(zip("hello"))-8]), nil, "hello", true, io.ErrUnexpectedEOF},
-		"a connection that ends":  {zipped(zip("hello"))[:len(zipped(zip("hello")))-4], nil, "hello", true, io.ErrUnexpectedEOF},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := newPeer(t, false, func(l *link) {
-				head, _ := l.next()
-				if asks := strings.Contains(head, "\r\nAccept-Encoding: gzip\r\n"); asks != (c.accept == nil || slices.Contains(c.accept, "gzip")) {
-					t.Errorf("the request is %q", head)
-				}
-				l.write(c.raw)
-				_ = l.Close()
-			})
-			header := http.Header{}
-			if c.accept != nil {
-				header["Accept-Encoding"] = c.accept
-			}
-			response, err := get(t.Context(), t, newTransport(t, p.url, nil), p.url, header)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = response.Body.Close() }()
-			_, encoded := response.Header["Content-Encoding"]
-			_, sized := response.Header["Content-Length"]
-			if c.unpacked != response.Uncompressed || c.unpacked && (encoded || sized || response.ContentLength != -1) {
-				t.Errorf("unpacked: %t; headers %v", response.Uncompressed, response.Header)
-			}
-			body, err := io.ReadAll(response.Body)
-			if string(body) != c.want || !errors.Is(err, c.err) {
-				t.Errorf("%d bytes, %v; want %d, %v", len(body), err, len(c.want), c.err)
-			}
-			if n, again := response.Body.Read(make([]byte, 1)); n != 0 || c.err != nil && !errors.Is(again, c.err) {
-				t.Errorf("after %v: %d bytes, %v", err, n, again)
-			}
-		})
-	}
-}
-
 func TestWhatIsSent(t *testing.T) {
 	heads := make(chan string, 1)
 	p := newPeer(t, false, func(l *link) {
@@ -319,11 +227,11 @@ func TestWhatIsSent(t *testing.T) {
 		header http.Header
 		want   []string
 	}{
-		"nothing of one's own": {"", nil, []string{"GET / HTTP/1.1", host, "Accept-Encoding: gzip"}},
-		"a path and a query":   {"/a%20b/%2F?c=d%0d%0a&e", nil, []string{"GET /a%20b/%2F?c=d%0d%0a&e HTTP/1.1", host, "Accept-Encoding: gzip"}},
+		"nothing of one's own": {"", nil, []string{"GET / HTTP/1.1", host}},
+		"a path and a query":   {"/a%20b/%2F?c=d%0d%0a&e", nil, []string{"GET /a%20b/%2F?c=d%0d%0a&e HTTP/1.1", host}},
 		"headers": {
 			"/x", http.Header{"Authorization": {"Bearer x"}, "Accept": {"a", "b"}, "User-Agent": {"me"}, "X-Empty": {""}, "X-None": {}},
-			[]string{"GET /x HTTP/1.1", host, "Accept-Encoding: gzip", "Authorization: Bearer x", "Accept: a", "Accept: b", "User-Agent: me", "X-Empty: "},
+			[]string{"GET /x HTTP/1.1", host, "Authorization: Bearer x", "Accept: a", "Accept: b", "User-Agent: me", "X-Empty: "},
 		},
 		"an encoding": {"/x", http.Header{"Accept-Encoding": {"br"}}, []string{"GET /x HTTP/1.1", host, "Accept-Encoding: br"}},
 	} {
@@ -353,18 +261,18 @@ func TestNothingCanBeInjected(t *testing.T) {
 	transport := newTransport(t, p.url, nil)
 	expect(t, transport, p.url, "connection 1")
 	for name, spoil := range map[string]func(*http.Request){
-		"CRLF in a value":        func(r *http.Request) { r.Header["A"] = []string{"b\r\nEvil: 1"} },
-		"LF in a value":          func(r *http.Request) { r.Header["A"] = []string{"x", "b\nEvil: 1"} },
-		"CR in a value":          func(r *http.Request) { r.Header["A"] = []string{"b\rEvil: 1"} },
-		"NUL in a value":         func(r *http.Request) { r.Header["A"] = []string{"b\x00"} },
-		"CRLF in a name":         func(r *http.Request) { r.Header["A: b\r\nEvil"] = []string{"1"} },
-		"a blank in a name":      func(r *http.Request) { r.Header["Transfer-Encoding "] = []string{"chunked"} },
-		"a colon in a name":      func(r *http.Request) { r.Header["A:"] = []string{"1"} },
-		"no name":                func(r *http.Request) { r.Header[""] = []string{"1"} },
-		"CRLF in an encoding":    func(r *http.Request) { r.Header["Accept-Encoding"] = []string{"gzip\r\nEvil: 1"} },
-		"CRLF in a query":        func(r *http.Request) { r.URL.RawQuery = "a HTTP/1.1\r\nEvil: 1\r\n\r\n" },
-		"LF in a query":          func(r *http.Request) { r.URL.RawQuery = "a\nEvil: 1" },
-		"CRLF in an opaque part": func(r *http.Request) { r.URL.Opaque = "/a HTTP/1.1\r\nEvil: 1\r\n\r\n" },
+		"CRLF in a value":           func(r *http.Request) { r.Header["A"] = []string{"b\r\nEvil: 1"} },
+		"LF in a value":             func(r *http.Request) { r.Header["A"] = []string{"x", "b\nEvil: 1"} },
+		"CR in a value":             func(r *http.Request) { r.Header["A"] = []string{"b\rEvil: 1"} },
+		"NUL in a value":            func(r *http.Request) { r.Header["A"] = []string{"b\x00"} },
+		"CRLF in a name":            func(r *http.Request) { r.Header["A: b\r\nEvil"] = []string{"1"} },
+		"a blank in a name":         func(r *http.Request) { r.Header["Transfer-Encoding "] = []string{"chunked"} },
+		"a colon in a name":         func(r *http.Request) { r.Header["A:"] = []string{"1"} },
+		"no name":                   func(r *http.Request) { r.Header[""] = []string{"1"} },
+		"CRLF in a query":           func(r *http.Request) { r.URL.RawQuery = "a HTTP/1.1\r\nEvil: 1\r\n\r\n" },
+		"a space in an opaque part": func(r *http.Request) { r.URL.Opaque = "/a HTTP/1.1" },
+		"LF in a query":             func(r *http.Request) { r.URL.RawQuery = "a\nEvil: 1" },
+		"CRLF in an opaque part":    func(r *http.Request) { r.URL.Opaque = "/a HTTP/1.1\r\nEvil: 1\r\n\r\n" },
 	} {
 		before := p.requests.Load()
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url, nil)

@@ -1,4 +1,4 @@
-package exchange_test
+package http1_test
 
 import (
 	"context"
@@ -11,9 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
-	"example.com/podero-facade/server/exchange"
+	"example.com/podero-facade/server/internal/http1"
 )
 
 // maxHead is short, so that a few bytes are a head that is too long.
@@ -120,19 +119,21 @@ func newPlayer(t testing.TB) *player {
 			}
 		}
 	})
-	p.plain = newGeneral()
-	p.plain.DisableKeepAlives = true // or it may take a connection that is ending for one to use again
-	p.plain.MaxResponseHeaderBytes = maxHead
+	p.plain = &http.Transport{
+		DisableKeepAlives:      true, // or it may reuse a connection that is ending
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxHead,
+	}
 	t.Cleanup(p.plain.CloseIdleConnections)
 	return p
 }
 
 // newOurs returns a transport without connections.
-func (p *player) newOurs(t testing.TB) *exchange.Transport {
+func (p *player) newOurs(t testing.TB) *http1.Transport {
 	t.Helper()
-	general := newGeneral()
-	general.MaxResponseHeaderBytes = maxHead
-	transport, err := exchange.New(p.url, general, time.Minute)
+	config := newConfig(p.url)
+	config.MaxHeaderBytes = maxHead
+	transport, err := http1.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,142 @@
+// Package dial opens TCP connections with Happy Eyeballs (RFC 8305): the addresses of a name are tried in parallel,
+// each a moment after the one before, so that an address that does not respond costs a fraction of a second.
+//
+// Package net does so for the two address families only. Within a family it tries one address after the other, and
+// gives each at least two seconds.
+package dial
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// attemptDelay is how long to wait for an address before the next one is tried, too (RFC 8305, section 5).
+const attemptDelay = 250 * time.Millisecond
+
+// keepAlive finds a dead idle connection within 19 s.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 3 * time.Second, Count: 3}
+
+// Dialer opens TCP connections. It prefers the address of a name that worked last.
+type Dialer struct {
+	dialer net.Dialer
+
+	mu   sync.Mutex
+	last map[string]netip.Addr // by name
+}
+
+// New returns a Dialer that takes no longer than timeout, the resolution of the name included.
+func New(timeout time.Duration) *Dialer {
+	return &Dialer{dialer: net.Dialer{Timeout: timeout, KeepAliveConfig: keepAlive}, last: map[string]netip.Addr{}}
+}
+
+// DialContext connects to a host and port. The error is the first that occurred.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return d.dialer.DialContext(ctx, network, address)
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.dialer.Timeout)
+	defer cancel() // ends the attempts that are still in flight
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	}
+	return d.race(ctx, network, host, port, d.order(host, addresses))
+}
+
+// attempt is how the connection to one address ended.
+type attempt struct {
+	address netip.Addr
+	conn    net.Conn
+	err     error
+}
+
+// race tries addresses in order until one works. The next one is tried after attemptDelay, or once one has failed.
+func (d *Dialer) race(ctx context.Context, network, host, port string, addresses []netip.Addr) (net.Conn, error) {
+	ended := make(chan attempt)
+	next := time.NewTimer(0)
+	defer next.Stop()
+	var failed error
+	for inFlight := 0; ; {
+		select {
+		case <-next.C:
+			if len(addresses) == 0 {
+				continue
+			}
+			address := addresses[0]
+			addresses = addresses[1:]
+			inFlight++
+			go d.try(ctx, network, address, port, ended)
+			next.Reset(attemptDelay)
+		case a := <-ended:
+			if a.err == nil {
+				d.mu.Lock()
+				d.last[host] = a.address
+				d.mu.Unlock()
+				return a.conn, nil
+			}
+			if failed == nil || errors.Is(failed, syscall.EADDRNOTAVAIL) { // as of each IPv6 address without IPv6
+				failed = a.err
+			}
+			if inFlight--; inFlight == 0 && len(addresses) == 0 {
+				return nil, failed
+			}
+			next.Reset(0)
+		case <-ctx.Done():
+			if failed == nil {
+				failed = &net.OpError{Op: "dial", Net: network, Err: ctx.Err()}
+			}
+			return nil, failed
+		}
+	}
+}
+
+// try connects to an address and reports how that ended, unless nobody waits for it any more.
+func (d *Dialer) try(ctx context.Context, network string, address netip.Addr, port string, ended chan<- attempt) {
+	conn, err := d.dialer.DialContext(ctx, network, net.JoinHostPort(address.String(), port))
+	select {
+	case ended <- attempt{address, conn, err}:
+	case <-ctx.Done():
+		if err == nil {
+			_ = conn.Close()
+		}
+	}
+}
+
+// order returns the addresses of a name in the order in which to try them: the one that worked last, then the two
+// families by turns, beginning with the one that the resolver prefers (RFC 8305, section 4).
+func (d *Dialer) order(host string, addresses []netip.Addr) []netip.Addr {
+	d.mu.Lock()
+	last := d.last[host]
+	d.mu.Unlock()
+	var first, preferred, other []netip.Addr
+	for _, address := range addresses {
+		address = address.Unmap()
+		switch {
+		case address == last:
+			first = append(first, address)
+		case address.Is4() == addresses[0].Unmap().Is4():
+			preferred = append(preferred, address)
+		default:
+			other = append(other, address)
+		}
+	}
+	ordered := first
+	for len(preferred) > 0 || len(other) > 0 {
+		for _, family := range []*[]netip.Addr{&preferred, &other} {
+			if len(*family) > 0 {
+				ordered = append(ordered, (*family)[0])
+				*family = (*family)[1:]
+			}
+		}
+	}
+	return ordered
+}

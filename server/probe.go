@@ -1,0 +1,55 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net/http"
+
+	"example.com/podero-facade/server/caller"
+	"example.com/podero-facade/server/internal/http1"
+	"example.com/podero-facade/server/podero"
+	"example.com/podero-facade/server/token"
+)
+
+// These methods let package check use the same transports and clients as the service, one at a time.
+
+// NewTokenTransport returns the transport for token requests.
+func (u *Upstream) NewTokenTransport() (*http.Transport, error) {
+	config, err := u.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	return newTokenTransport(u, config), nil
+}
+
+// NewTokenEndpoint returns the token endpoint.
+func (u *Upstream) NewTokenEndpoint(transport http.RoundTripper) *token.Endpoint {
+	return newEndpoint(u, transport)
+}
+
+// NewClient returns a client of Podero's API that counts and logs nothing, and a function that closes its connections.
+// It takes the proxy and the TLS settings from the transport for token requests.
+func (u *Upstream) NewClient(like *http.Transport) (client *podero.Client, closeAll func(), err error) {
+	config := like.TLSClientConfig
+	if config == nil {
+		config = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	settings := apiTransportConfig(u, config, 1)
+	settings.Proxy = like.Proxy
+	transport, err := http1.New(settings)
+	if err != nil {
+		return nil, nil, err
+	}
+	drift := podero.NewDrift(slog.New(slog.DiscardHandler), func(string, string) {})
+	client, err = newClient(u, transport, drift, func(string) {})
+	return client, transport.Close, err
+}
+
+// CountKeys fetches the keys of the issuer of callers' tokens, and returns how many of them are usable and
+// how many are to be ignored.
+func (c *Callers) CountKeys(ctx context.Context) (usable, ignored int, err error) {
+	transport := newKeyTransport()
+	defer transport.CloseIdleConnections()
+	return caller.CountKeys(ctx, c.tokenConfig(transport, slog.New(slog.DiscardHandler)))
+}
