@@ -376,7 +376,7 @@ func TestACertificateThatChangesIsUsed(t *testing.T) {
 	}
 	old := serial(s.GRPCAddr().String())
 	writePair(t, dir, ca.issue(t, forServer()))
-	s.awaitLog(t, "certificates reloaded")
+	s.awaitLog(t, "watched file reloaded")
 	for _, address := range []string{s.GRPCAddr().String(), s.HTTPAddr().String()} {
 		if serial(address) == old {
 			t.Errorf("%s has the old certificate", address)

@@ -56,13 +56,12 @@ func (s *Server) listen(
 	s.rest = newHTTPServer(s.ready.release(rest), s.log, s.config.UpstreamTimeout)
 	s.admin = newHTTPServer(adminHandler(s.config.AdminListen, s.ready, metrics), s.log, longestProfile)
 	if s.config.hasTLS() {
-		identity, err := newIdentity(&s.config.TLS, s.log)
+		certs, err := newCertReloader(&s.config.TLS, s.files, metrics)
 		if err != nil {
 			return err
 		}
-		s.background = append(s.background, identity.run)
-		options = append(options, grpc.Creds(loggedHandshakes{credentials.NewTLS(identity.serverConfig("h2")), s.log}))
-		s.rest.TLSConfig = identity.serverConfig("h2", "http/1.1")
+		options = append(options, grpc.Creds(loggedHandshakes{credentials.NewTLS(certs.serverConfig("h2")), s.log}))
+		s.rest.TLSConfig = certs.serverConfig("h2", "http/1.1")
 	}
 	s.grpc = newGRPCServer(options, services, s.health)
 	return s.open()

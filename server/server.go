@@ -21,8 +21,10 @@ import (
 	"example.com/podero-facade/server/exchange"
 	"example.com/podero-facade/server/gateway"
 	"example.com/podero-facade/server/interceptor"
+	"example.com/podero-facade/server/internal/filewatch"
 	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/resilience"
+	"example.com/podero-facade/server/secret"
 	"example.com/podero-facade/server/sharedcache"
 	"example.com/podero-facade/server/telemetry"
 	"example.com/podero-facade/server/token"
@@ -35,6 +37,7 @@ type Server struct {
 	health   *health.Server
 	ready    *readiness
 	watchers watchers
+	files    *filewatch.Watcher
 	grpc     *grpc.Server
 	rest     *http.Server
 	admin    *http.Server
@@ -50,7 +53,8 @@ const flushTimeout = 5 * time.Second
 
 // New builds the service and opens its listeners. config must be valid.
 func New(config Config, log *slog.Logger) (_ *Server, err error) {
-	s := &Server{config: config, log: log, health: health.NewServer(), ready: &readiness{}, watchers: watchers{make(chan struct{})}}
+	s := &Server{config: config, log: log, health: health.NewServer(), ready: &readiness{}, watchers: watchers{make(chan struct{})}, files: filewatch.New(log)}
+	s.background = append(s.background, s.files.Run)
 	defer func() {
 		if err != nil {
 			s.close()
@@ -82,7 +86,7 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 		intercept = interceptor.Chain(interceptor.Traced(observed.Tracer), intercept)
 	}
 	if config.guarded() {
-		guard, err := s.newGuard()
+		guard, err := s.newGuard(metrics)
 		if err != nil {
 			return nil, err
 		}
@@ -112,8 +116,13 @@ func (s *Server) newFinder(observed *telemetry.Telemetry, lookups, tokenRequests
 	breaker := resilience.NewBreaker(s.log, limiter)
 	var finder podero.Finder = breaker
 	watchLoad(metrics, limiter, breaker)
+	clientSecret, err := s.clientSecret(metrics)
+	if err != nil {
+		return nil, err
+	}
 	if config.UpstreamAuth == AuthClientCredentials {
-		tokens := token.NewKeeper(newEndpoint(&config.Upstream, observed.RoundTripper(tokenRequests, config.tokenRequests())), s.log)
+		endpoint := newEndpoint(&config.Upstream, clientSecret, observed.RoundTripper(tokenRequests, config.tokenRequests()))
+		tokens := token.NewKeeper(endpoint, s.log)
 		watchTokens(metrics, tokens)
 		s.background = append(s.background, tokens.Run)
 		finder = podero.NewAuthorizer(tokens, finder)
@@ -131,7 +140,7 @@ func (s *Server) newFinder(observed *telemetry.Telemetry, lookups, tokenRequests
 	}
 	source := cache.Fresh(finder)
 	if !config.CacheRedisURL.IsZero() {
-		shared, err := newSharedCache(config, finder, s.log)
+		shared, err := newSharedCache(config, clientSecret, finder, s.log)
 		if err != nil {
 			return nil, err
 		}
@@ -149,12 +158,27 @@ func (s *Server) newFinder(observed *telemetry.Telemetry, lookups, tokenRequests
 	return reuse, nil
 }
 
-func newSharedCache(config *Config, next podero.Finder, log *slog.Logger) (*sharedcache.Cache, error) {
+// clientSecret returns a function that returns the client secret, which changes with its file.
+func (s *Server) clientSecret(metrics *telemetry.Metrics) (func() secret.Text, error) {
+	upstream := &s.config.Upstream
+	if upstream.ClientSecretFile == "" {
+		return func() secret.Text { return upstream.ClientSecret }, nil
+	}
+	value, err := watchFile(s.files, metrics, "client-secret-file", parseSecret, upstream.ClientSecretFile)
+	if err != nil {
+		return nil, err
+	}
+	return value.Load, nil
+}
+
+func newSharedCache(
+	config *Config, clientSecret func() secret.Text, next podero.Finder, log *slog.Logger,
+) (*sharedcache.Cache, error) {
 	return sharedcache.New(sharedcache.Config{
 		Next:   next,
 		URL:    config.CacheRedisURL,
 		TTL:    config.CacheTTL,
-		Secret: config.secret,
+		Secret: clientSecret,
 		Realm:  config.UpstreamURL + " " + config.ClientID,
 		Log:    log,
 	})
@@ -172,7 +196,7 @@ func (c *Callers) tokenConfig(transport http.RoundTripper, log *slog.Logger) cal
 }
 
 // newGuard builds what lets callers in and keeps the record of it.
-func (s *Server) newGuard() (*caller.Guard, error) {
+func (s *Server) newGuard(metrics *telemetry.Metrics) (*caller.Guard, error) {
 	config := &s.config.Callers
 	var guard caller.GuardConfig
 	if !config.needs(CallerNone) {
@@ -186,12 +210,11 @@ func (s *Server) newGuard() (*caller.Guard, error) {
 		s.closers = append(s.closers, transport.CloseIdleConnections)
 	}
 	if config.CallerPolicyFile != "" {
-		policy, err := caller.LoadPolicy(config.CallerPolicyFile, s.log)
+		policy, err := watchFile(s.files, metrics, "caller-policy-file", parsePolicy, config.CallerPolicyFile)
 		if err != nil {
-			return nil, fmt.Errorf("load --caller-policy-file: %w", err)
+			return nil, err
 		}
-		guard.Policy = policy
-		s.background = append(s.background, policy.Run)
+		guard.Policy = policy.Load
 	}
 	if config.AuditLog != "" {
 		audit, err := caller.OpenAudit(config.AuditLog, os.Stdout, s.log)
@@ -215,11 +238,11 @@ func newClient(upstream *Upstream, transport http.RoundTripper, drift *podero.Dr
 	})
 }
 
-func newEndpoint(upstream *Upstream, transport http.RoundTripper) *token.Endpoint {
+func newEndpoint(upstream *Upstream, clientSecret func() secret.Text, transport http.RoundTripper) *token.Endpoint {
 	return token.NewEndpoint(token.EndpointConfig{
 		URL:       upstream.TokenURL,
 		ClientID:  upstream.ClientID,
-		Secret:    upstream.secret,
+		Secret:    clientSecret,
 		Scopes:    upstream.Scope,
 		Format:    upstream.TokenRequestFormat,
 		Timeout:   upstream.UpstreamAttemptTimeout,

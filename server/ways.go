@@ -8,6 +8,7 @@ import (
 	"example.com/podero-facade/server/caller"
 	"example.com/podero-facade/server/exchange"
 	"example.com/podero-facade/server/podero"
+	"example.com/podero-facade/server/secret"
 	"example.com/podero-facade/server/token"
 )
 
@@ -16,9 +17,13 @@ import (
 // NewTransport returns the way to Podero's API and its token endpoint.
 func (u *Upstream) NewTransport() (*http.Transport, error) { return newTransport(u) }
 
-// NewTokenEndpoint returns the token endpoint.
-func (u *Upstream) NewTokenEndpoint(transport http.RoundTripper) *token.Endpoint {
-	return newEndpoint(u, transport)
+// NewTokenEndpoint returns the token endpoint, with the client secret as its file has it now.
+func (u *Upstream) NewTokenEndpoint(transport http.RoundTripper) (*token.Endpoint, error) {
+	clientSecret, err := u.secret()
+	if err != nil {
+		return nil, err
+	}
+	return newEndpoint(u, func() secret.Text { return clientSecret }, transport), nil
 }
 
 // NewClient returns a client of Podero's API that counts and logs nothing, and what ends it.
