@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -54,6 +55,8 @@ func (s *Server) listen(
 		rest = gateway.CORS(s.config.CORSAllowedOrigin, rest)
 	}
 	s.rest = newHTTPServer(s.ready.release(rest), s.log, s.config.UpstreamTimeout)
+	base, cancel := context.WithCancel(context.Background())
+	s.rest.BaseContext, s.cancelREST = func(net.Listener) context.Context { return base }, cancel
 	s.admin = newHTTPServer(adminHandler(s.config.AdminListen, s.ready, metrics), s.log, longestProfile)
 	if s.config.hasTLS() {
 		certs, err := newCertReloader(&s.config.TLS, s.files, metrics)

@@ -2,8 +2,12 @@ package server_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -261,6 +265,51 @@ func TestCallsThatDoNotEndAreCutOff(t *testing.T) {
 			<-done
 		})
 	}
+}
+
+// TestTheAuditLogHasTheCallsThatAreCutOff stops the service while calls over both protocols are in flight that do not
+// end by themselves.
+func TestTheAuditLogHasTheCallsThatAreCutOff(t *testing.T) {
+	const calls = 50
+	audit := filepath.Join(t.TempDir(), "audit.log")
+	arrived := make(chan struct{}, calls)
+	s := start(t, newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		silent(w, r)
+	}, nil), func(c *server.Config) {
+		c.AuditLog, c.ShutdownTimeout, c.UpstreamMaxConcurrency = audit, 50*time.Millisecond, calls
+	})
+	var running sync.WaitGroup
+	for i := range calls {
+		running.Go(func() {
+			if i%2 == 0 {
+				request := &userv1.GetUserByExternalIdRequest{OrgId: orgID, ExternalId: fmt.Sprint(i)}
+				_, _ = s.grpc.GetUserByExternalId(t.Context(), request, grpc.WaitForReady(true))
+				return
+			}
+			url := fmt.Sprint("http://", s.HTTPAddr(), "/api/partners/v2.0/org/", orgID, "/users/by-ext-id/", i)
+			if response, err := s.rest.Get(url); err == nil {
+				_ = response.Body.Close()
+			}
+		})
+	}
+	for range calls {
+		<-arrived
+	}
+	if err := s.stop(); err == nil {
+		t.Error("Run returned nil, want an error, as calls were cut off")
+	}
+	record, err := os.ReadFile(audit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(string(record), `"outcome":"CALLER_CANCELLED"`); got != calls {
+		t.Errorf("%d lines of calls that were cut off, want %d", got, calls)
+	}
+	if log := s.log.String(); strings.Contains(log, "audit") {
+		t.Errorf("log = %s, want no failure of the audit log", log)
+	}
+	running.Wait()
 }
 
 func TestAListenerThatIsTakenIsNamed(t *testing.T) {

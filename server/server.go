@@ -37,10 +37,13 @@ type Server struct {
 	health   *health.Server
 	ready    *readiness
 	watchers watchers
+	calls    callTracker
 	files    *filewatch.Watcher
 	grpc     *grpc.Server
 	rest     *http.Server
 	admin    *http.Server
+
+	cancelREST context.CancelFunc // ends the contexts of all calls over REST
 
 	grpcListener, restListener, adminListener net.Listener
 
@@ -48,12 +51,21 @@ type Server struct {
 	closers    []func()                // what to do once all calls have ended
 }
 
-// flushTimeout is how long the last traces and metrics may take to be exported.
-const flushTimeout = 5 * time.Second
+const (
+	// flushTimeout is the time for the export of the last traces and metrics.
+	flushTimeout = 5 * time.Second
+
+	// handlerTimeout is the time for handlers to return after their calls were cut off. They do at once,
+	// unless there is a bug.
+	handlerTimeout = 5 * time.Second
+)
 
 // New builds the service and opens its listeners. config must be valid.
 func New(config Config, log *slog.Logger) (_ *Server, err error) {
-	s := &Server{config: config, log: log, health: health.NewServer(), ready: &readiness{}, watchers: watchers{make(chan struct{})}, files: filewatch.New(log)}
+	s := &Server{
+		config: config, log: log, health: health.NewServer(), ready: &readiness{}, watchers: watchers{make(chan struct{})},
+		calls: newCallTracker(), files: filewatch.New(log),
+	}
 	s.background = append(s.background, s.files.Run)
 	defer func() {
 		if err != nil {
@@ -92,6 +104,7 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 		}
 		intercept = interceptor.Chain(intercept, guard.Intercept)
 	}
+	intercept = interceptor.Chain(s.calls.intercept, intercept)
 	rest := gateway.New(intercept, log, metrics)
 	if err := addPages(rest, &config); err != nil {
 		return nil, err
@@ -301,25 +314,36 @@ func (s *Server) stop() error {
 	defer cancel()
 	close(s.watchers.ending)
 	cutOff := s.rest.Shutdown(ctx)
-	graceful := make(chan struct{})
+	drained := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()
-		close(graceful)
+		close(drained)
 	}()
 	select {
-	case <-graceful:
+	case <-drained:
 	case <-ctx.Done():
-		s.grpc.Stop()
-		<-graceful
 		cutOff = ctx.Err()
 	}
 	if cutOff != nil {
-		cutOff = errors.New("calls under way were cut off after --shutdown-timeout")
+		cutOff = errors.New("calls in flight were cut off after --shutdown-timeout")
 		s.log.Error("stopped", "error", cutOff)
 		return cutOff
 	}
 	s.log.Info("stopped")
 	return nil
+}
+
+// cutOff ends all connections and calls, and waits for the calls' handlers.
+func (s *Server) cutOff() {
+	s.grpc.Stop()
+	_ = s.rest.Close()
+	_ = s.admin.Close()
+	s.cancelREST()
+	ctx, cancel := context.WithTimeout(context.Background(), handlerTimeout)
+	defer cancel()
+	if !s.calls.wait(ctx) {
+		s.log.Error("calls that were cut off still run")
+	}
 }
 
 // flush exports the last traces and metrics, if they go anywhere that takes them in time.
@@ -334,9 +358,7 @@ func (s *Server) flush(observed *telemetry.Telemetry) {
 // close releases all that New opened. What is closed already stays so.
 func (s *Server) close() {
 	if s.grpc != nil {
-		s.grpc.Stop()
-		_ = s.rest.Close()
-		_ = s.admin.Close()
+		s.cutOff()
 	}
 	for _, listener := range []net.Listener{s.grpcListener, s.restListener, s.adminListener} {
 		if listener != nil {
