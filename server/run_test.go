@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
@@ -310,6 +312,55 @@ func TestTheAuditLogHasTheCallsThatAreCutOff(t *testing.T) {
 		t.Errorf("log = %s, want no failure of the audit log", log)
 	}
 	running.Wait()
+}
+
+// TestBothProtocolsDrainAtTheSameTime has a slow call over one protocol while the connection of the other is idle. Its
+// client must learn at once that it should call another replica.
+func TestBothProtocolsDrainAtTheSameTime(t *testing.T) {
+	for _, slow := range protocols {
+		t.Run("slow over "+slow.name, func(t *testing.T) {
+			arrived, release := make(chan struct{}), make(chan struct{})
+			s := start(t, newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, "/slow") {
+					close(arrived)
+					<-release
+				}
+				replyJSON(200, document())(w, r)
+			}, nil), nil)
+			lookupGRPC(t.Context(), t, s, theUser(), nil) // connects
+			done := make(chan answer, 1)
+			go func() {
+				done <- slow.lookup(t.Context(), t, s, &userv1.GetUserByExternalIdRequest{OrgId: orgID, ExternalId: "slow"}, nil)
+			}()
+			<-arrived
+			stopped := make(chan error, 1)
+			go func() { stopped <- s.stop() }()
+			ctx, cancel := context.WithTimeout(t.Context(), testLimit/4)
+			defer cancel()
+			if !s.conn.WaitForStateChange(ctx, connectivity.Ready) {
+				t.Error("the client over gRPC was not told to leave")
+			}
+			for _, address := range []string{s.GRPCAddr().String(), s.HTTPAddr().String()} {
+				for ctx.Err() == nil {
+					conn, err := net.Dial("tcp", address)
+					if err != nil {
+						break
+					}
+					_ = conn.Close()
+				}
+			}
+			if ctx.Err() != nil {
+				t.Error("the service still listens")
+			}
+			close(release)
+			if got := <-done; got.user == nil {
+				t.Errorf("the slow call got %s: %s", got.reason, got.message)
+			}
+			if err := <-stopped; err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 func TestAListenerThatIsTakenIsNamed(t *testing.T) {

@@ -302,8 +302,9 @@ func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(err, s.stop())
 }
 
-// stop ends the service in the order that loses no call: first whoever balances load learns of it while
-// the listeners still take calls, then REST ends, whose calls need the RPCs, then gRPC.
+// stop ends the service in the order that loses no call: whoever balances load learns of it while the
+// listeners still accept calls; then gRPC and REST drain at the same time. REST calls run their handlers in
+// process and don't need the gRPC server.
 func (s *Server) stop() error {
 	s.log.Info("draining", "delay", s.config.ShutdownDrainDelay.String())
 	s.health.Shutdown()
@@ -313,12 +314,12 @@ func (s *Server) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
 	close(s.watchers.ending)
-	cutOff := s.rest.Shutdown(ctx)
 	drained := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()
 		close(drained)
 	}()
+	cutOff := s.rest.Shutdown(ctx)
 	select {
 	case <-drained:
 	case <-ctx.Done():
