@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -357,6 +358,21 @@ func (s *service) awaitLogged(t *testing.T, times int, text string) {
 	}
 }
 
+// TestAKeyThatReplacesAnotherIsFetched has tokens that don't say which key signed them.
+func TestAKeyThatReplacesAnotherIsFetched(t *testing.T) {
+	i := newIssuer(t)
+	s := start(t, newUpstream(t, good, nil), withJWT(i))
+	for _, key := range []*ecdsa.PrivateKey{i.keys["one"], newKey(t)} {
+		i.rotate(map[string]*ecdsa.PrivateKey{"one": key})
+		token := bearer(i.sign(t, key, map[string]any{"kid": nil}, nil))
+		overBoth(t, s, func(t *testing.T, lookup func(*userv1.GetUserByExternalIdRequest, http.Header) answer) {
+			if got := lookup(theUser(), token); got.user == nil {
+				t.Errorf("reason %s, want a user: %s", got.reason, got.message)
+			}
+		})
+	}
+}
+
 func TestACertificateThatChangesIsUsed(t *testing.T) {
 	ca := newAuthority(t)
 	dir := t.TempDir()
@@ -376,7 +392,7 @@ func TestACertificateThatChangesIsUsed(t *testing.T) {
 	}
 	old := serial(s.GRPCAddr().String())
 	writePair(t, dir, ca.issue(t, forServer()))
-	s.awaitLog(t, "certificates reloaded")
+	s.awaitLog(t, "watched file reloaded")
 	for _, address := range []string{s.GRPCAddr().String(), s.HTTPAddr().String()} {
 		if serial(address) == old {
 			t.Errorf("%s has the old certificate", address)

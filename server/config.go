@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/podero-facade/server/internal/filewatch"
 	"example.com/podero-facade/server/secret"
 	"example.com/podero-facade/server/token"
 )
@@ -80,13 +81,13 @@ type Upstream struct {
 	TokenURL               string        `placeholder:"URL" default:"https://app.podero.com/oauth2/token/" help:"OAuth 2.0 token endpoint, taken verbatim."`
 	TokenRequestFormat     token.Format  `placeholder:"FORMAT" default:"auto" help:"Body of the token request: json, form, or auto, which tries JSON and, if the endpoint can't read that, form."`
 	ClientID               string        `placeholder:"ID" help:"OAuth 2.0 client ID."`
-	ClientSecretFile       string        `placeholder:"FILE" help:"File with the OAuth 2.0 client secret, read anew for each token request. Instead of it, the variable PODERO_FACADE_CLIENT_SECRET may hold the secret."`
+	ClientSecretFile       string        `placeholder:"FILE" help:"File with the OAuth 2.0 client secret, read again when it changes. Instead of it, the variable PODERO_FACADE_CLIENT_SECRET may hold the secret."`
 	Scope                  []string      `placeholder:"SCOPE" help:"OAuth 2.0 scope to ask for; repeatable."`
 	UpstreamTimeout        time.Duration `default:"10s" help:"Time for a whole lookup, access token included; a caller's shorter deadline wins."`
 	UpstreamAttemptTimeout time.Duration `default:"3s" help:"Time for one attempt at Podero: dialling, TLS handshake and response."`
 	UpstreamMaxAttempts    int           `default:"3" help:"Attempts for a lookup, the first included, where trying again may help."`
 	UpstreamMaxConcurrency int           `default:"0" help:"Lookups that ask Podero at the same time; 0 adapts to what it bears."`
-	UpstreamCAFile         string        `name:"upstream-ca-file" placeholder:"FILE" help:"PEM file with CA certificates to trust for upstream and token endpoint, beside the system's."`
+	UpstreamCAFile         string        `name:"upstream-ca-file" placeholder:"FILE" help:"PEM file with CA certificates to trust for upstream and token endpoint, beside the system's. Read at the start only."`
 
 	// ClientSecret is the value of SecretVariable.
 	ClientSecret secret.Text `kong:"-"`
@@ -116,20 +117,12 @@ func Variable(flag string) string {
 	return EnvPrefix + "_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// secret returns the client secret. A file's is read each time, so that a changed file counts.
+// secret returns the client secret, read from its file if it has one.
 func (u *Upstream) secret() (secret.Text, error) {
 	if u.ClientSecretFile == "" {
 		return u.ClientSecret, nil
 	}
-	content, err := os.ReadFile(u.ClientSecretFile)
-	if err != nil {
-		return secret.Text{}, err
-	}
-	text := strings.TrimRight(string(content), "\r\n")
-	if text == "" {
-		return secret.Text{}, fmt.Errorf("%s is empty", u.ClientSecretFile)
-	}
-	return secret.New(text), nil
+	return filewatch.Parse(parseSecret, u.ClientSecretFile)
 }
 
 // roots returns the CAs to trust: the system's and those of UpstreamCAFile. nil stands for the system's.

@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
@@ -119,6 +120,7 @@ func forClient(names ...string) *x509.Certificate {
 // issuer signs tokens and publishes its keys.
 type issuer struct {
 	server *httptest.Server
+	mu     sync.Mutex
 	keys   map[string]*ecdsa.PrivateKey // that are published, by kid
 }
 
@@ -127,6 +129,8 @@ func newIssuer(t *testing.T) *issuer {
 	i := &issuer{keys: map[string]*ecdsa.PrivateKey{"one": newKey(t)}}
 	i.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		var keys []map[string]string
+		i.mu.Lock()
+		defer i.mu.Unlock()
 		for kid, key := range i.keys {
 			point, err := key.PublicKey.Bytes()
 			if err != nil {
@@ -139,6 +143,13 @@ func newIssuer(t *testing.T) *issuer {
 	}))
 	t.Cleanup(i.server.Close)
 	return i
+}
+
+// rotate replaces the published keys.
+func (i *issuer) rotate(keys map[string]*ecdsa.PrivateKey) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.keys = keys
 }
 
 // claims are those of a good token.
@@ -159,6 +170,9 @@ func (i *issuer) sign(t *testing.T, key *ecdsa.PrivateKey, header, changes map[s
 	head := map[string]any{"alg": "ES256", "kid": "one", "typ": "JWT"}
 	for name, value := range header {
 		head[name] = value
+		if value == nil {
+			delete(head, name)
+		}
 	}
 	text := encode(t, head) + "." + encode(t, claims)
 	digest := sha256.Sum256([]byte(text))

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -178,6 +180,16 @@ func settings(u *upstream) server.Config {
 }
 
 const clientSecret = "s3cr3t+%:"
+
+// secretFile returns the name of a file with the client secret.
+func secretFile(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(clientSecret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
 
 // start starts the service in front of an upstream. change, if there is one, alters the settings first.
 func start(t testing.TB, u *upstream, change func(*server.Config)) *service {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -53,15 +54,16 @@ func (s *Server) listen(
 		rest = gateway.CORS(s.config.CORSAllowedOrigin, rest)
 	}
 	s.rest = newHTTPServer(s.ready.release(rest), s.log, s.config.UpstreamTimeout)
+	base, cancel := context.WithCancel(context.Background())
+	s.rest.BaseContext, s.cancelREST = func(net.Listener) context.Context { return base }, cancel
 	s.admin = newHTTPServer(adminHandler(s.config.AdminListen, s.ready, metrics), s.log, longestProfile)
 	if s.config.hasTLS() {
-		identity, err := newIdentity(&s.config.TLS, s.log)
+		certs, err := newCertReloader(&s.config.TLS, s.files, metrics)
 		if err != nil {
 			return err
 		}
-		s.background = append(s.background, identity.run)
-		options = append(options, grpc.Creds(loggedHandshakes{credentials.NewTLS(identity.serverConfig("h2")), s.log}))
-		s.rest.TLSConfig = identity.serverConfig("h2", "http/1.1")
+		options = append(options, grpc.Creds(loggedHandshakes{credentials.NewTLS(certs.serverConfig("h2")), s.log}))
+		s.rest.TLSConfig = certs.serverConfig("h2", "http/1.1")
 	}
 	s.grpc = newGRPCServer(options, services, s.health)
 	return s.open()

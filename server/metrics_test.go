@@ -24,6 +24,7 @@ func TestTheMetricsAreThoseOfTheDocumentation(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := start(t, newUpstream(t, replyJSON(200, document(member{"tariff", `1`})), nil), func(c *server.Config) {
+		c.ClientSecret, c.ClientSecretFile = secret.Text{}, secretFile(t)
 		c.CacheTTL, c.CacheRedisURL = time.Minute, secret.New("redis://"+miniredis.RunT(t).Addr())
 	})
 	for range 2 {

@@ -15,6 +15,7 @@ import (
 	"example.com/podero-facade/server"
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/podero"
+	"example.com/podero-facade/server/secret"
 	"example.com/podero-facade/server/telemetry"
 )
 
@@ -67,7 +68,10 @@ func readDeploy(t *testing.T, name string, decode func([]byte, any) error, into 
 }
 
 func TestAlertsAndPanelsAskForWhatThereIs(t *testing.T) {
-	s := start(t, newUpstream(t, replyJSON(200, document(member{"tariff", `1`})), nil), func(c *server.Config) { c.CacheTTL = time.Minute })
+	s := start(t, newUpstream(t, replyJSON(200, document(member{"tariff", `1`})), nil), func(c *server.Config) {
+		c.ClientSecret, c.ClientSecretFile = secret.Text{}, secretFile(t)
+		c.CacheTTL = time.Minute
+	})
 	lookupGRPC(t.Context(), t, s, theUser(), nil)
 	_, metrics := s.admin(t, "/metrics")
 	series := names(`(?m)^([a-z_]+)[{ ]`, metrics)

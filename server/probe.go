@@ -9,6 +9,7 @@ import (
 	"example.com/podero-facade/server/caller"
 	"example.com/podero-facade/server/internal/http1"
 	"example.com/podero-facade/server/podero"
+	"example.com/podero-facade/server/secret"
 	"example.com/podero-facade/server/token"
 )
 
@@ -23,9 +24,13 @@ func (u *Upstream) NewTokenTransport() (*http.Transport, error) {
 	return newTokenTransport(u, config), nil
 }
 
-// NewTokenEndpoint returns the token endpoint.
-func (u *Upstream) NewTokenEndpoint(transport http.RoundTripper) *token.Endpoint {
-	return newEndpoint(u, transport)
+// NewTokenEndpoint returns the token endpoint, with the client secret as its file has it now.
+func (u *Upstream) NewTokenEndpoint(transport http.RoundTripper) (*token.Endpoint, error) {
+	clientSecret, err := u.secret()
+	if err != nil {
+		return nil, err
+	}
+	return newEndpoint(u, func() secret.Text { return clientSecret }, transport), nil
 }
 
 // NewClient returns a client of Podero's API that counts and logs nothing, and a function that closes its connections.

@@ -4,14 +4,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
-	"example.com/podero-facade/server/caller"
+	"example.com/podero-facade/server/internal/filewatch"
 	"example.com/podero-facade/server/sharedcache"
 	"example.com/podero-facade/server/telemetry"
 	"example.com/podero-facade/server/token"
@@ -79,8 +79,14 @@ func (t *TLS) check(refuse refuseFunc) {
 	case t.TLSCertFile == "" && t.TLSClientCAFile != "":
 		refuse("tls-client-ca-file", "needs TLS; give --tls-cert-file and --tls-key-file, too")
 	case t.hasTLS():
-		if _, err := t.read(); err != nil {
-			refuse("tls-cert-file", "%v; give PEM files that belong together", err)
+		if _, err := filewatch.Parse(parseKeyPair, t.TLSCertFile, t.TLSKeyFile); err != nil {
+			refuse("tls-cert-file", "%v; give PEM files that belong together with --tls-key-file", err)
+		}
+		if t.TLSClientCAFile == "" {
+			return
+		}
+		if _, err := filewatch.Parse(parseClientCAs, t.TLSClientCAFile); err != nil {
+			refuse("tls-client-ca-file", "%v; give a PEM file with certificates", err)
 		}
 	}
 }
@@ -127,9 +133,11 @@ func (c *Config) checkCallers(refuse refuseFunc) {
 	if c.needs(CallerNone) {
 		refuse("caller-policy-file", "needs callers with names; give --caller-auth, too")
 	}
-	if content, err := os.ReadFile(c.CallerPolicyFile); err != nil {
+	var unreadable *fs.PathError
+	switch _, err := filewatch.Parse(parsePolicy, c.CallerPolicyFile); {
+	case errors.As(err, &unreadable):
 		refuse("caller-policy-file", "%v; name a readable file", err)
-	} else if _, err := caller.ParsePolicy(content); err != nil {
+	case err != nil:
 		refuse("caller-policy-file", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 }

@@ -2,13 +2,19 @@ package server_test
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
@@ -259,6 +265,100 @@ func TestCallsThatDoNotEndAreCutOff(t *testing.T) {
 				t.Errorf("Run returned %v", err)
 			}
 			<-done
+		})
+	}
+}
+
+// TestTheAuditLogHasTheCallsThatAreCutOff stops the service while calls over both protocols are in flight that do not
+// end by themselves.
+func TestTheAuditLogHasTheCallsThatAreCutOff(t *testing.T) {
+	const calls = 50
+	audit := filepath.Join(t.TempDir(), "audit.log")
+	arrived := make(chan struct{}, calls)
+	s := start(t, newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		silent(w, r)
+	}, nil), func(c *server.Config) {
+		c.AuditLog, c.ShutdownTimeout, c.UpstreamMaxConcurrency = audit, 50*time.Millisecond, calls
+	})
+	var running sync.WaitGroup
+	for i := range calls {
+		running.Go(func() {
+			if i%2 == 0 {
+				request := &userv1.GetUserByExternalIdRequest{OrgId: orgID, ExternalId: fmt.Sprint(i)}
+				_, _ = s.grpc.GetUserByExternalId(t.Context(), request, grpc.WaitForReady(true))
+				return
+			}
+			url := fmt.Sprint("http://", s.HTTPAddr(), "/api/partners/v2.0/org/", orgID, "/users/by-ext-id/", i)
+			if response, err := s.rest.Get(url); err == nil {
+				_ = response.Body.Close()
+			}
+		})
+	}
+	for range calls {
+		<-arrived
+	}
+	if err := s.stop(); err == nil {
+		t.Error("Run returned nil, want an error, as calls were cut off")
+	}
+	record, err := os.ReadFile(audit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(string(record), `"outcome":"CALLER_CANCELLED"`); got != calls {
+		t.Errorf("%d lines of calls that were cut off, want %d", got, calls)
+	}
+	if log := s.log.String(); strings.Contains(log, "audit") {
+		t.Errorf("log = %s, want no failure of the audit log", log)
+	}
+	running.Wait()
+}
+
+// TestBothProtocolsDrainAtTheSameTime has a slow call over one protocol while the connection of the other is idle. Its
+// client must learn at once that it should call another replica.
+func TestBothProtocolsDrainAtTheSameTime(t *testing.T) {
+	for _, slow := range protocols {
+		t.Run("slow over "+slow.name, func(t *testing.T) {
+			arrived, release := make(chan struct{}), make(chan struct{})
+			s := start(t, newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, "/slow") {
+					close(arrived)
+					<-release
+				}
+				replyJSON(200, document())(w, r)
+			}, nil), nil)
+			lookupGRPC(t.Context(), t, s, theUser(), nil) // connects
+			done := make(chan answer, 1)
+			go func() {
+				done <- slow.lookup(t.Context(), t, s, &userv1.GetUserByExternalIdRequest{OrgId: orgID, ExternalId: "slow"}, nil)
+			}()
+			<-arrived
+			stopped := make(chan error, 1)
+			go func() { stopped <- s.stop() }()
+			ctx, cancel := context.WithTimeout(t.Context(), testLimit/4)
+			defer cancel()
+			if !s.conn.WaitForStateChange(ctx, connectivity.Ready) {
+				t.Error("the client over gRPC was not told to leave")
+			}
+			for _, address := range []string{s.GRPCAddr().String(), s.HTTPAddr().String()} {
+				for ctx.Err() == nil {
+					conn, err := net.Dial("tcp", address)
+					if err != nil {
+						break
+					}
+					_ = conn.Close()
+				}
+			}
+			if ctx.Err() != nil {
+				t.Error("the service still listens")
+			}
+			close(release)
+			if got := <-done; got.user == nil {
+				t.Errorf("the slow call got %s: %s", got.reason, got.message)
+			}
+			if err := <-stopped; err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

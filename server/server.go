@@ -20,8 +20,10 @@ import (
 	"example.com/podero-facade/server/caller"
 	"example.com/podero-facade/server/gateway"
 	"example.com/podero-facade/server/interceptor"
+	"example.com/podero-facade/server/internal/filewatch"
 	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/resilience"
+	"example.com/podero-facade/server/secret"
 	"example.com/podero-facade/server/sharedcache"
 	"example.com/podero-facade/server/telemetry"
 	"example.com/podero-facade/server/token"
@@ -35,9 +37,13 @@ type Server struct {
 	health      *health.Server
 	ready       *readiness
 	watchers    watchers
+	calls       callTracker
+	files       *filewatch.Watcher
 	grpc        *grpc.Server
 	rest        *http.Server
 	admin       *http.Server
+
+	cancelREST context.CancelFunc // ends the contexts of all calls over REST
 
 	grpcListener, restListener, adminListener net.Listener
 
@@ -45,15 +51,23 @@ type Server struct {
 	closers    []func()                // what to do once all calls have ended
 }
 
-// flushTimeout is how long the last traces and metrics may take to be exported.
-const flushTimeout = 5 * time.Second
+const (
+	// flushTimeout is the time for the export of the last traces and metrics.
+	flushTimeout = 5 * time.Second
+
+	// handlerTimeout is the time for handlers to return after their calls were cut off. They do at once,
+	// unless there is a bug.
+	handlerTimeout = 5 * time.Second
+)
 
 // New builds the service and opens its listeners. config must be valid.
 func New(config Config, log *slog.Logger) (_ *Server, err error) {
 	s := &Server{
 		config: config, log: log, connections: newConnectionLimit(maxDescriptors()),
 		health: health.NewServer(), ready: &readiness{}, watchers: watchers{make(chan struct{})},
+		calls: newCallTracker(), files: filewatch.New(log),
 	}
+	s.background = append(s.background, s.files.Run)
 	defer func() {
 		if err != nil {
 			s.close()
@@ -85,12 +99,13 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 		intercept = interceptor.Chain(interceptor.Traced(observed.Tracer), intercept)
 	}
 	if config.guarded() {
-		guard, err := s.newGuard()
+		guard, err := s.newGuard(metrics)
 		if err != nil {
 			return nil, err
 		}
 		intercept = interceptor.Chain(intercept, guard.Intercept)
 	}
+	intercept = interceptor.Chain(s.calls.intercept, intercept)
 	rest := gateway.New(intercept, log, metrics)
 	if err := addPages(rest, &config); err != nil {
 		return nil, err
@@ -115,8 +130,13 @@ func (s *Server) newFinder(observed *telemetry.Telemetry, api, tokenRequests htt
 	breaker := resilience.NewBreaker(s.log, limiter)
 	var finder podero.Finder = breaker
 	watchLoad(metrics, limiter, breaker)
+	clientSecret, err := s.clientSecret(metrics)
+	if err != nil {
+		return nil, err
+	}
 	if config.UpstreamAuth == AuthClientCredentials {
-		tokens := token.NewKeeper(newEndpoint(&config.Upstream, observed.RoundTripper(tokenRequests, config.tokenTarget())), s.log)
+		endpoint := newEndpoint(&config.Upstream, clientSecret, observed.RoundTripper(tokenRequests, config.tokenTarget()))
+		tokens := token.NewKeeper(endpoint, s.log)
 		watchTokens(metrics, tokens)
 		s.background = append(s.background, tokens.Run)
 		finder = podero.NewAuthorizer(tokens, finder)
@@ -134,7 +154,7 @@ func (s *Server) newFinder(observed *telemetry.Telemetry, api, tokenRequests htt
 	}
 	source := cache.Fresh(finder)
 	if !config.CacheRedisURL.IsZero() {
-		shared, err := newSharedCache(config, finder, s.log)
+		shared, err := newSharedCache(config, clientSecret, finder, s.log)
 		if err != nil {
 			return nil, err
 		}
@@ -152,12 +172,27 @@ func (s *Server) newFinder(observed *telemetry.Telemetry, api, tokenRequests htt
 	return reuse, nil
 }
 
-func newSharedCache(config *Config, next podero.Finder, log *slog.Logger) (*sharedcache.Cache, error) {
+// clientSecret returns a function that returns the client secret, which changes with its file.
+func (s *Server) clientSecret(metrics *telemetry.Metrics) (func() secret.Text, error) {
+	upstream := &s.config.Upstream
+	if upstream.ClientSecretFile == "" {
+		return func() secret.Text { return upstream.ClientSecret }, nil
+	}
+	value, err := watchFile(s.files, metrics, "client-secret-file", parseSecret, upstream.ClientSecretFile)
+	if err != nil {
+		return nil, err
+	}
+	return value.Load, nil
+}
+
+func newSharedCache(
+	config *Config, clientSecret func() secret.Text, next podero.Finder, log *slog.Logger,
+) (*sharedcache.Cache, error) {
 	return sharedcache.New(sharedcache.Config{
 		Next:   next,
 		URL:    config.CacheRedisURL,
 		TTL:    config.CacheTTL,
-		Secret: config.secret,
+		Secret: clientSecret,
 		Realm:  config.UpstreamURL + " " + config.ClientID,
 		Log:    log,
 	})
@@ -175,7 +210,7 @@ func (c *Callers) tokenConfig(transport http.RoundTripper, log *slog.Logger) cal
 }
 
 // newGuard builds what lets callers in and keeps the record of it.
-func (s *Server) newGuard() (*caller.Guard, error) {
+func (s *Server) newGuard(metrics *telemetry.Metrics) (*caller.Guard, error) {
 	config := &s.config.Callers
 	var guard caller.GuardConfig
 	if !config.needs(CallerNone) {
@@ -188,12 +223,11 @@ func (s *Server) newGuard() (*caller.Guard, error) {
 		s.background = append(s.background, verifier.Run)
 	}
 	if config.CallerPolicyFile != "" {
-		policy, err := caller.LoadPolicy(config.CallerPolicyFile, s.log)
+		policy, err := watchFile(s.files, metrics, "caller-policy-file", parsePolicy, config.CallerPolicyFile)
 		if err != nil {
-			return nil, fmt.Errorf("load --caller-policy-file: %w", err)
+			return nil, err
 		}
-		guard.Policy = policy
-		s.background = append(s.background, policy.Run)
+		guard.Policy = policy.Load
 	}
 	if config.AuditLog != "" {
 		audit, err := caller.OpenAudit(config.AuditLog, os.Stdout, s.log)
@@ -217,11 +251,11 @@ func newClient(upstream *Upstream, transport http.RoundTripper, drift *podero.Dr
 	})
 }
 
-func newEndpoint(upstream *Upstream, transport http.RoundTripper) *token.Endpoint {
+func newEndpoint(upstream *Upstream, clientSecret func() secret.Text, transport http.RoundTripper) *token.Endpoint {
 	return token.NewEndpoint(token.EndpointConfig{
 		URL:       upstream.TokenURL,
 		ClientID:  upstream.ClientID,
-		Secret:    upstream.secret,
+		Secret:    clientSecret,
 		Scopes:    upstream.Scope,
 		Format:    upstream.TokenRequestFormat,
 		Timeout:   upstream.UpstreamAttemptTimeout,
@@ -268,8 +302,9 @@ func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(err, s.stop())
 }
 
-// stop ends the service in the order that loses no call: first whoever balances load learns of it while
-// the listeners still take calls, then REST ends, whose calls need the RPCs, then gRPC.
+// stop ends the service in the order that loses no call: whoever balances load learns of it while the
+// listeners still accept calls; then gRPC and REST drain at the same time. REST calls run their handlers in
+// process and don't need the gRPC server.
 func (s *Server) stop() error {
 	s.log.Info("draining", "delay", s.config.ShutdownDrainDelay.String())
 	s.health.Shutdown()
@@ -279,26 +314,37 @@ func (s *Server) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
 	close(s.watchers.ending)
-	cutOff := s.rest.Shutdown(ctx)
-	graceful := make(chan struct{})
+	drained := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()
-		close(graceful)
+		close(drained)
 	}()
+	cutOff := s.rest.Shutdown(ctx)
 	select {
-	case <-graceful:
+	case <-drained:
 	case <-ctx.Done():
-		s.grpc.Stop()
-		<-graceful
 		cutOff = ctx.Err()
 	}
 	if cutOff != nil {
-		cutOff = errors.New("calls under way were cut off after --shutdown-timeout")
+		cutOff = errors.New("calls in flight were cut off after --shutdown-timeout")
 		s.log.Error("stopped", "error", cutOff)
 		return cutOff
 	}
 	s.log.Info("stopped")
 	return nil
+}
+
+// cutOff ends all connections and calls, and waits for the calls' handlers.
+func (s *Server) cutOff() {
+	s.grpc.Stop()
+	_ = s.rest.Close()
+	_ = s.admin.Close()
+	s.cancelREST()
+	ctx, cancel := context.WithTimeout(context.Background(), handlerTimeout)
+	defer cancel()
+	if !s.calls.wait(ctx) {
+		s.log.Error("calls that were cut off still run")
+	}
 }
 
 // flush exports the last traces and metrics, if they go anywhere that takes them in time.
@@ -313,9 +359,7 @@ func (s *Server) flush(observed *telemetry.Telemetry) {
 // close releases all that New opened. What is closed already stays so.
 func (s *Server) close() {
 	if s.grpc != nil {
-		s.grpc.Stop()
-		_ = s.rest.Close()
-		_ = s.admin.Close()
+		s.cutOff()
 	}
 	for _, listener := range []net.Listener{s.grpcListener, s.restListener, s.adminListener} {
 		if listener != nil {

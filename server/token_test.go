@@ -3,6 +3,7 @@ package server_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -10,7 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -314,32 +317,62 @@ func TestThe401OfAnOldTokenDoesNotDropTheNewOne(t *testing.T) {
 	}
 }
 
-func TestAChangedSecretFileCountsFromTheNextTokenOn(t *testing.T) {
+// TestTheClientSecretFile has a token endpoint that accepts one secret, and an API that accepts the newest token, so
+// that each lookup needs a token request.
+func TestTheClientSecretFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secret")
 	write := func(text string) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write("wrong\n")
-	u := newUpstream(t, replyJSON(200, document()), picky(t, "application/json"))
-	s := start(t, u, func(c *server.Config) {
-		c.ClientSecret, c.ClientSecretFile = secret.Text{}, file
-		c.Scope = []string{"read", "write"}
+	var accepted atomic.Value // the secret that the token endpoint accepts
+	accepted.Store("first")
+	var served atomic.Int64 // lookups with the newest token
+	var u *upstream
+	u = newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != fmt.Sprint("Bearer token-", u.tokensAsked()) || served.Add(1)%2 == 0 {
+			replyJSON(401, detail)(w, r)
+			return
+		}
+		replyJSON(200, document())(w, r)
+	}, func(w http.ResponseWriter, r *http.Request) {
+		if _, got, _ := r.BasicAuth(); got != accepted.Load() {
+			replyJSON(401, `{"error":"invalid_client"}`)(w, r)
+			return
+		}
+		grant(w, r)
 	})
-	if got := lookupGRPC(t.Context(), t, s, theUser(), nil); got.reason != "TOKEN_REJECTED" {
-		t.Errorf("%s", got.reason)
+	write("first\n")
+	s := start(t, u, func(c *server.Config) { c.ClientSecret, c.ClientSecretFile = secret.Text{}, file })
+	const stale = `podero_facade_watched_file_stale{file="client-secret-file"}`
+	expect := func(doing, reason string) {
+		t.Helper()
+		overBoth(t, s, func(t *testing.T, lookup func(*userv1.GetUserByExternalIdRequest, http.Header) answer) {
+			t.Helper()
+			if got := lookup(theUser(), nil); got.reason != reason {
+				t.Errorf("%s: reason %q, want %q: %s", doing, got.reason, reason, got.message)
+			}
+		})
 	}
+	expect("the first secret", "")
+	write("")
+	s.await(t, stale, "1")
+	expect("an empty file", "")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if got := lookupGRPC(t.Context(), t, s, theUser(), nil); got.reason != "TOKEN_REJECTED" {
-		t.Errorf("%s", got.reason)
+	s.awaitLog(t, "no such file")
+	expect("no file", "")
+	accepted.Store("second")
+	expect("a secret that was rotated elsewhere", "TOKEN_REJECTED")
+	write("second\r\n")
+	s.await(t, stale, "0")
+	for end := time.Now().Add(testLimit); lookupGRPC(t.Context(), t, s, theUser(), nil).user == nil && time.Now().Before(end); {
+		// A token request with the first secret may still be in flight.
 	}
-	write(clientSecret + "\r\n")
-	if got := lookupGRPC(t.Context(), t, s, theUser(), nil); got.user == nil {
-		t.Errorf("%s", got.message)
-	}
+	expect("the second secret", "")
+	s.checkDiscretion(t)
 }
 
 func passthrough(c *server.Config) {

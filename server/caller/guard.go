@@ -21,7 +21,7 @@ type Guard struct {
 // hold: a policy without an authenticator denies everything.
 type GuardConfig struct {
 	Authenticator *Authenticator // finds out who calls; nil lets everybody through, as nobody
-	Policy        *PolicyFile    // what callers may read; nil lets callers read everything
+	Policy        func() *Policy // what callers may read now; nil lets callers read everything
 	Audit         *Audit         // takes note of every lookup, allowed or denied
 }
 
@@ -88,7 +88,7 @@ func (g *Guard) admit(ctx context.Context, wish wish) (Caller, error) {
 		return caller, nil
 	}
 	// A request that names no organization may reach across all of them, so no policy covers it.
-	if wish.bound && g.config.Policy.Policy().Allows(caller, wish.organization, wish.includeDeleted) {
+	if wish.bound && g.config.Policy().Allows(caller, wish.organization, wish.includeDeleted) {
 		return caller, nil
 	}
 	return caller, fault.New(fault.CallerForbidden, denial(caller, wish))

@@ -54,7 +54,7 @@ func certified(t *testing.T, name string) context.Context {
 }
 
 func TestAGuardLetsThroughWhoMayRead(t *testing.T) {
-	policy, _ := loadPolicy(t, strings.ReplaceAll(policyText, "spiffe://corp.example/billing", "billing"), slog.New(slog.DiscardHandler))
+	policy := parsePolicy(t, strings.ReplaceAll(policyText, "spiffe://corp.example/billing", "billing"))
 	mtls := &caller.Authenticator{MTLS: true}
 	strict := caller.GuardConfig{Authenticator: mtls, Policy: policy}
 	for name, c := range map[string]struct {
@@ -138,7 +138,7 @@ func checkAudit(t *testing.T, file, outcome string) {
 }
 
 func TestAnAllOrganizationsPolicyCoversNoRequestWithoutOne(t *testing.T) {
-	policy, _ := loadPolicy(t, `{callers: [{certificate: "*", organizations: ["*"]}]}`, slog.New(slog.DiscardHandler))
+	policy := parsePolicy(t, `{callers: [{certificate: "*", organizations: ["*"]}]}`)
 	guard := caller.NewGuard(caller.GuardConfig{Authenticator: &caller.Authenticator{MTLS: true}, Policy: policy})
 	if through, err := intercept(certified(t, "x"), guard, lookup, struct{}{}, nil); through || !fault.Is(err, fault.CallerForbidden) {
 		t.Errorf("let through is %v, error %v", through, err)

@@ -18,8 +18,8 @@ const (
 	// withdrew works on.
 	refreshEvery = 5 * time.Minute
 
-	// earlyEvery is how often a token with an unknown key may cause a fetch before its time, at most.
-	// Anybody can make such tokens.
+	// earlyEvery is the least time between two early fetches, which are caused by tokens that no known
+	// key verifies. Anybody can make such tokens.
 	earlyEvery = 10 * time.Second
 
 	// maxWait is how long a call waits for keys.
@@ -43,58 +43,66 @@ func newKeySet(issuer *issuer, log *slog.Logger) *keySet {
 	return &keySet{issuer: issuer, log: log, renewal: renew.New("keys of --jwt-issuer", log), done: make(chan struct{})}
 }
 
-// find returns the keys that may have signed a token with the given header. If there is none, it waits for
-// new keys, but no longer than maxWait and ctx allow. If ctx ends, the error is its.
-func (k *keySet) find(ctx context.Context, header jose.Header) ([]jose.JSONWebKey, error) {
-	keys := k.fitting(header)
-	if len(keys) > 0 {
-		return keys, nil
+// verify returns the payload of a token that one of the keys signed. If none did, the issuer may have
+// replaced its keys: verify waits for new ones, but no longer than maxWait and ctx allow, and tries those.
+// If ctx ends, the error is its.
+func (k *keySet) verify(ctx context.Context, token *jose.JSONWebSignature) ([]byte, error) {
+	payload, err := k.tryKeys(token)
+	if err == nil {
+		return payload, nil
 	}
-	if err := k.wait(ctx); err != nil {
+	fetched, ended := k.wait(ctx)
+	if ended != nil {
+		return nil, ended
+	}
+	if !fetched {
 		return nil, err
 	}
-	keys = k.fitting(header)
-	switch {
-	case len(keys) > 0:
-		return keys, nil
-	case k.current.Load() == nil:
-		return nil, errors.New("the issuer's keys could not be fetched yet")
-	default:
-		return nil, errors.New("the issuer has no key of its kid and alg")
-	}
+	return k.tryKeys(token)
 }
 
-// fitting returns the keys with the header's kid, if it has one, that are not meant for another algorithm.
-func (k *keySet) fitting(header jose.Header) []jose.JSONWebKey {
+// tryKeys verifies a token with each of the keys that fit it.
+func (k *keySet) tryKeys(token *jose.JSONWebSignature) ([]byte, error) {
 	current := k.current.Load()
 	if current == nil {
-		return nil
+		return nil, errors.New("the issuer's keys could not be fetched yet")
 	}
-	var keys []jose.JSONWebKey
+	err := errors.New("the issuer has no key of its kid and alg")
 	for _, key := range *current {
-		if (header.KeyID == "" || key.KeyID == header.KeyID) && (key.Algorithm == "" || key.Algorithm == header.Algorithm) {
-			keys = append(keys, key)
+		if !fits(key, token.Signatures[0].Header) {
+			continue
 		}
+		payload, failed := token.Verify(key.Key)
+		if failed == nil {
+			return payload, nil
+		}
+		err = errors.New("its signature is wrong") // the library's errors quote the token
 	}
-	return keys
+	return nil, err
 }
 
-// wait waits for the fetch that is coming or, if one before its time is allowed, for that. It returns the
-// error of ctx if that ended first.
-func (k *keySet) wait(ctx context.Context) error {
+// fits reports whether a key has the header's kid, if that has one, and is not meant for another algorithm.
+func fits(key jose.JSONWebKey, header jose.Header) bool {
+	return (header.KeyID == "" || key.KeyID == header.KeyID) && (key.Algorithm == "" || key.Algorithm == header.Algorithm)
+}
+
+// wait waits for the fetch that is coming or, if one before its time is allowed, for that. It reports
+// whether that fetch ended, and returns the error of ctx if ctx ended first.
+func (k *keySet) wait(ctx context.Context) (fetched bool, err error) {
 	done := k.want()
 	if done == nil {
-		return nil
+		return false, nil
 	}
 	timer := time.NewTimer(maxWait)
 	defer timer.Stop()
 	select {
 	case <-done:
+		return true, nil
 	case <-timer.C:
+		return false, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	}
-	return nil
 }
 
 // want returns what is closed after the fetch that is coming. If none is, it asks for one; if it may not,

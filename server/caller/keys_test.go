@@ -140,6 +140,73 @@ func TestANewKeyIsFetchedWhenATokenNamesIt(t *testing.T) {
 	})
 }
 
+// TestAKeyIsFetchedThatReplacesOneOfItsName has tokens that don't say which key signed them, and keys that are replaced
+// under the name that they had.
+func TestAKeyIsFetchedThatReplacesOneOfItsName(t *testing.T) {
+	for name, c := range map[string]struct{ published, header object }{
+		"token without kid":                     {nil, object{"kid": nil}},
+		"neither token nor key have a kid":      {object{"kid": nil}, object{"kid": nil}},
+		"the new key has the kid of the old":    {object{"kid": "rsa"}, object{"kid": "rsa"}},
+		"key without kid, of another algorithm": {object{"kid": nil, "alg": "RS256"}, object{"kid": nil}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite(jwks(keys().rsa.jwk(c.published)))
+				verifier := run(t, tokenConfig(s))
+				synctest.Wait()
+				accepted(t, verifier, keys().rsa.sign("RS256", c.header, goodClaims()))
+				fresh := keys().attacker // until the issuer publishes it
+				_, err := verify(t, verifier, fresh.sign("RS256", c.header, goodClaims()))
+				refused(t, err, "signature is wrong")
+				s.set(func(s *site) {
+					s.documents[jwksURL] = jwks(fresh.jwk(c.published))
+					s.delay = 200 * time.Millisecond
+				})
+				time.Sleep(10 * time.Second) // until the next fetch before its time is allowed
+				var calls sync.WaitGroup
+				for range 20 {
+					calls.Go(func() {
+						took, err := verify(t, verifier, fresh.sign("RS256", c.header, goodClaims()))
+						if err != nil || took != 200*time.Millisecond {
+							t.Errorf("error %v after %v, want none after 200ms", err, took)
+						}
+					})
+				}
+				calls.Wait()
+				if got := s.requests(); got != 3 {
+					t.Errorf("%d requests, want 3", got)
+				}
+				_, err = verify(t, verifier, keys().rsa.sign("RS256", c.header, goodClaims()))
+				refused(t, err, "signature is wrong")
+			})
+		})
+	}
+}
+
+func TestForgedSignaturesCauseFewRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(allKeys())
+		verifier := run(t, tokenConfig(s))
+		synctest.Wait()
+		s.set(func(s *site) { s.delay = 300 * time.Millisecond })
+		before := s.requests()
+		forged := keys().attacker.sign("RS256", object{"kid": nil}, goodClaims())
+		token := expiring(time.Hour)
+		waited := 0
+		for begun := time.Now(); time.Since(begun) < 100*time.Second; time.Sleep(50 * time.Millisecond) {
+			took, err := verify(t, verifier, forged)
+			refused(t, err, "signature is wrong")
+			if took > 0 {
+				waited++
+			}
+			accepted(t, verifier, token)
+		}
+		if n := s.requests() - before; n > 11 || waited > 11 {
+			t.Errorf("%d requests in 100 s, %d calls waited, want at most 11", n, waited)
+		}
+	})
+}
+
 func TestUnknownKeysCauseFewRequests(t *testing.T) {
 	for name, down := range map[string]bool{"while the issuer is up": false, "while the issuer is down": true} {
 		t.Run(name, func(t *testing.T) {

@@ -1,13 +1,8 @@
 package caller_test
 
 import (
-	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"example.com/podero-facade/server/caller"
 )
@@ -158,72 +153,11 @@ func TestAWrongPolicyIsRefusedAndItsErrorSaysWhere(t *testing.T) {
 	}
 }
 
-// writePolicy replaces a file at once.
-func writePolicy(t *testing.T, file, text string) {
+// parsePolicy returns a function that returns the policy of a text.
+func parsePolicy(t *testing.T, text string) func() *caller.Policy {
 	t.Helper()
-	if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(file+".new", file); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// loadPolicy loads a policy from a new file.
-func loadPolicy(t *testing.T, text string, log *slog.Logger) (*caller.PolicyFile, string) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "policy.yaml")
-	writePolicy(t, file, text)
-	policy, err := caller.LoadPolicy(file, log)
-	return must(t, policy, err), file
-}
-
-func TestAChangedPolicyCountsAndAWrongOneDoesNot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var l logText
-		policy, file := loadPolicy(t, "callers: []", l.logger())
-		writePolicy(t, file, policyText) // before Run, which must notice all the same
-		runInBackground(t, policy.Run)
-		time.Sleep(time.Second / 2) // so that no change falls on a look at the file
-		for i, step := range []struct {
-			change func()
-			want   bool
-			log    string
-		}{
-			{func() {}, true, "level=INFO"},
-			{func() { writePolicy(t, file, "callers: []") }, false, "level=INFO"},
-			{func() { writePolicy(t, file, policyText) }, true, "level=INFO"},
-			{func() { writePolicy(t, file, "callers: [{}]") }, true, "callers[0]"},
-			{func() { writePolicy(t, file, "") }, true, "level=ERROR"},
-			{func() { _ = os.Remove(file) }, true, ""},
-			{func() { _ = os.Mkdir(file, 0o700) }, true, "level=ERROR"},
-			{func() { _ = os.Remove(file) }, true, ""},
-			{func() { writePolicy(t, file, "callers: []") }, false, "level=INFO"},
-		} {
-			before := len(l.String())
-			step.change()
-			time.Sleep(2 * time.Second)
-			if got := policy.Policy().Allows(caller.Caller{Subject: "crm-sync"}, org, false); got != step.want {
-				t.Errorf("step %d: allowed is %v", i, got)
-			}
-			written := l.String()[before:]
-			if !strings.Contains(written, step.log) || strings.Count(written, "\n") > 1 || (step.log == "") != (written == "") {
-				t.Errorf("step %d: the log has %q, want %q", i, written, step.log)
-			}
-		}
-	})
-}
-
-func TestAPolicyThatCannotBeLoadedIsAnError(t *testing.T) {
-	missing := filepath.Join(t.TempDir(), "missing.yaml")
-	if _, err := caller.LoadPolicy(missing, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), missing) {
-		t.Errorf("missing: %v", err)
-	}
-	wrong := filepath.Join(t.TempDir(), "wrong.yaml")
-	writePolicy(t, wrong, "callers: [{}]")
-	if _, err := caller.LoadPolicy(wrong, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), wrong+": callers[0]") {
-		t.Errorf("wrong: %v", err)
-	}
+	policy, err := caller.ParsePolicy([]byte(text))
+	return func() *caller.Policy { return must(t, policy, err) }
 }
 
 func FuzzParsePolicy(f *testing.F) {

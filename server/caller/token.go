@@ -60,7 +60,7 @@ func NewTokenVerifier(config TokenConfig) *TokenVerifier {
 func (v *TokenVerifier) Run(ctx context.Context) { v.keys.run(ctx) }
 
 // Verify returns the subject of a token that the issuer signed for the audience and that is valid now. If
-// the key of the token is not known, Verify waits for the keys for a second at most. Its errors are
+// no known key verifies the token, Verify waits for new keys for a second at most. Its errors are
 // *fault.Error: CALLER_UNAUTHENTICATED, with a cause that quotes nothing of the token, or what ended ctx.
 func (v *TokenVerifier) Verify(ctx context.Context, token string) (string, error) {
 	claims, err := v.verify(ctx, token)
@@ -97,22 +97,15 @@ func (v *TokenVerifier) verify(ctx context.Context, token string) (claims, error
 	if err != nil {
 		return claims{}, errors.New("it is not a JWT with a signature of an accepted algorithm")
 	}
-	keys, err := v.keys.find(ctx, signed.Signatures[0].Header)
+	payload, err := v.keys.verify(ctx, signed)
 	if err != nil {
 		return claims{}, err
 	}
-	for _, key := range keys {
-		payload, err := signed.Verify(key.Key)
-		if err != nil {
-			continue
-		}
-		var c claims
-		if json.Unmarshal(payload, &c) != nil {
-			return claims{}, errors.New("its claims are not of the types of RFC 7519")
-		}
-		return c, nil
+	var c claims
+	if json.Unmarshal(payload, &c) != nil {
+		return claims{}, errors.New("its claims are not of the types of RFC 7519")
 	}
-	return claims{}, errors.New("its signature is wrong")
+	return c, nil
 }
 
 // check returns what is wrong with the claims of a token at a time.

@@ -71,7 +71,12 @@ func (r *runner) checkToken(ctx context.Context, transport http.RoundTripper, be
 	ctx, cancel := context.WithTimeout(ctx, r.config.UpstreamAttemptTimeout)
 	defer cancel()
 	witness := &witness{next: transport}
-	token, lifetime, err := r.config.NewTokenEndpoint(witness).Fetch(ctx)
+	endpoint, err := r.config.NewTokenEndpoint(witness)
+	if err != nil {
+		r.fail(name, err.Error(), "name a readable file with --client-secret-file")
+		return secret.Text{}, false
+	}
+	token, lifetime, err := endpoint.Fetch(ctx)
 	if err != nil {
 		seen, remedy := split(err.Error(), mendToken(fault.From(err)))
 		r.fail(name, seen, remedy)

@@ -43,18 +43,14 @@ type Config struct {
 	Next   podero.Finder
 	URL    secret.Text // of Redis
 	TTL    time.Duration
-	Secret func() (secret.Text, error) // from which keys are derived; asked every now and then
-	Realm  string                      // caches with the same secret and another realm share nothing
+	Secret func() secret.Text // from which keys are derived; called every rekeyEvery, so that it may change
+	Realm  string             // caches with the same secret and another realm share nothing
 	Log    *slog.Logger
 }
 
 // New returns a Cache that has not connected to Redis yet. It shares something once it runs.
 func New(config Config) (*Cache, error) {
-	from, err := config.Secret()
-	if err != nil {
-		return nil, err
-	}
-	sealer, err := newSealer(from, config.Realm)
+	sealer, err := newSealer(config.Secret(), config.Realm)
 	if err != nil {
 		return nil, err
 	}
@@ -113,10 +109,10 @@ func (c *Cache) work(ctx context.Context) {
 	}
 }
 
-// rekey derives keys anew if the client secret has changed. While it can't be read, the old one counts.
+// rekey derives keys anew if the client secret has changed.
 func (c *Cache) rekey() {
-	from, err := c.config.Secret()
-	if err != nil || from == c.sealer.Load().secret {
+	from := c.config.Secret()
+	if from == c.sealer.Load().secret {
 		return
 	}
 	if sealer, err := newSealer(from, c.config.Realm); err == nil {

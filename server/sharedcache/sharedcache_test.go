@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -72,7 +71,7 @@ func newReplicaThatWaits(t *testing.T, wait time.Duration, location string, chan
 		Next:   r.upstream,
 		URL:    secret.New(location),
 		TTL:    time.Minute,
-		Secret: func() (secret.Text, error) { return secret.New("s3cr3t"), nil },
+		Secret: func() secret.Text { return secret.New("s3cr3t") },
 		Realm:  "here",
 		Log:    slog.New(slog.NewTextHandler(r.log, nil)),
 	}
@@ -237,7 +236,7 @@ func TestWhatDiffersIsKeptApart(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func(*Config){
-		"secret": func(c *Config) { c.Secret = func() (secret.Text, error) { return secret.New("rotated"), nil } },
+		"secret": func(c *Config) { c.Secret = func() secret.Text { return secret.New("rotated") } },
 		"realm":  func(c *Config) { c.Realm = "there" },
 	} {
 		if got := newReplica(t, "redis://"+server.Addr(), change).find(t, key("1")); got != "1" {
@@ -248,17 +247,14 @@ func TestWhatDiffersIsKeptApart(t *testing.T) {
 
 func TestARotatedSecretCountsWithoutARestart(t *testing.T) {
 	server := miniredis.RunT(t)
-	var current secret.Text
-	var failure error
+	current := secret.New("old")
 	r := newReplica(t, "redis://"+server.Addr(), func(c *Config) {
-		current = secret.New("old")
-		c.Secret = func() (secret.Text, error) { return current, failure }
+		c.Secret = func() secret.Text { return current }
 	})
 	r.fill(t, server, key("1"))
-	failure = errors.New("no such file")
 	r.rekey()
 	r.expect(t, key("1"), "1 shared")
-	current, failure = secret.New("new"), nil
+	current = secret.New("new")
 	r.rekey()
 	r.expect(t, key("1"), "2")
 }

@@ -126,6 +126,12 @@ func (m *Metrics) Gauge(name, help string, value func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 }
 
+// LabeledGauge adds to the gauges of a name one with a label, read at scrape time.
+func (m *Metrics) LabeledGauge(name, help, label, labelValue string, value func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{label: labelValue}}, value))
+}
+
 // CountLookup counts a lookup under its reason: ReasonOK or one of the error table.
 func (m *Metrics) CountLookup(reason string) { m.lookups[reason].Inc() }
 

@@ -55,7 +55,7 @@ type Endpoint struct {
 type EndpointConfig struct {
 	URL       string
 	ClientID  string
-	Secret    func() (secret.Text, error) // asked before each request, so that it may change
+	Secret    func() secret.Text // called before each request, so that it may change
 	Scopes    []string
 	Format    Format
 	Timeout   time.Duration // of one HTTP exchange
@@ -75,10 +75,7 @@ func NewEndpoint(config EndpointConfig) *Endpoint {
 // Fetch asks for a new access token and returns it with the time that it is valid from the moment of
 // asking. Its errors are *fault.Error. Fetch must not run twice at the same time.
 func (e *Endpoint) Fetch(ctx context.Context) (secret.Text, time.Duration, error) {
-	clientSecret, err := e.config.Secret()
-	if err != nil {
-		return secret.Text{}, 0, fault.New(fault.TokenRejected, fmt.Errorf("read the client secret: %w", err))
-	}
+	clientSecret := e.config.Secret()
 	token, lifetime, err := e.request(ctx, e.formats[0], clientSecret)
 	// An endpoint says that it can't read a format by finding no grant type in it. Only this error may
 	// mean the format: the other ones mean the credentials, which must not be sent about at random.

@@ -45,7 +45,7 @@ func keep(t *testing.T, e http.RoundTripper) *token.Keeper {
 	k := token.NewKeeper(token.NewEndpoint(token.EndpointConfig{
 		URL:       "http://127.0.0.1/oauth2/token/",
 		ClientID:  "client",
-		Secret:    func() (secret.Text, error) { return secret.New("secret"), nil },
+		Secret:    func() secret.Text { return secret.New("secret") },
 		Format:    token.JSON,
 		Timeout:   10 * time.Second,
 		Transport: e,
