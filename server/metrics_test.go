@@ -9,8 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
 	"time"
+
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
 
 	"github.com/alicebob/miniredis/v2"
 

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/internal/deadline"
 	"example.com/podero-facade/server/renew"
 	"github.com/go-jose/go-jose/v4"
 )
@@ -45,7 +47,7 @@ func newKeySet(issuer *issuer, log *slog.Logger) *keySet {
 
 // verify returns the payload of a token that one of the keys signed. If none did, the issuer may have
 // replaced its keys: verify waits for new ones, but no longer than maxWait and ctx allow, and tries those.
-// If ctx ends, the error is its.
+// If the call's time ends first, the error is a *fault.Error.
 func (k *keySet) verify(ctx context.Context, token *jose.JSONWebSignature) ([]byte, error) {
 	payload, err := k.tryKeys(token)
 	if err == nil {
@@ -87,21 +89,25 @@ func fits(key jose.JSONWebKey, header jose.Header) bool {
 }
 
 // wait waits for the fetch that is coming or, if one before its time is allowed, for that. It reports
-// whether that fetch ended, and returns the error of ctx if ctx ended first.
+// whether that fetch ended. If the call's time ends first, the error is a *fault.Error.
 func (k *keySet) wait(ctx context.Context) (fetched bool, err error) {
 	done := k.want()
 	if done == nil {
 		return false, nil
 	}
-	timer := time.NewTimer(maxWait)
+	most, isCallers := deadline.Left(ctx, maxWait)
+	timer := time.NewTimer(most)
 	defer timer.Stop()
 	select {
 	case <-done:
 		return true, nil
 	case <-timer.C:
+		if isCallers {
+			return false, fault.New(fault.UpstreamTimeout, context.DeadlineExceeded)
+		}
 		return false, nil
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return false, fault.FromContext(ctx)
 	}
 }
 

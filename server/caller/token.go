@@ -67,14 +67,13 @@ func (v *TokenVerifier) Verify(ctx context.Context, token string) (string, error
 	if err == nil {
 		err = v.check(claims, time.Now())
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		return claims.Subject, nil
-	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return "", fault.Ended(err)
-	default:
-		return "", fault.New(fault.CallerUnauthenticated, fmt.Errorf("bearer token: %w", err))
 	}
+	if ended, ok := errors.AsType[*fault.Error](err); ok {
+		return "", ended
+	}
+	return "", fault.New(fault.CallerUnauthenticated, fmt.Errorf("bearer token: %w", err))
 }
 
 // claims are the registered claims that decide about a token (RFC 7519, section 4.1).

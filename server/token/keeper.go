@@ -79,7 +79,7 @@ func (k *Keeper) Token(ctx context.Context) (secret.Text, error) {
 				return secret.Text{}, next.err
 			}
 		case <-ctx.Done():
-			return secret.Text{}, fault.Ended(ctx.Err())
+			return secret.Text{}, fault.FromContext(ctx)
 		}
 	}
 }
