@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
+	"example.com/podero-facade/server"
 )
 
 const lookupPath = "/api/partners/v2.0/org/" + orgID + "/users/by-ext-id/" + externalID
@@ -262,6 +263,101 @@ func TestARequestBodyIsIgnored(t *testing.T) {
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != 200 {
 		t.Errorf("status %d", response.StatusCode)
+	}
+}
+
+// TestACallerWhoLeavesIsNoticedWhateverItsBody sends a GET with a body, of which net/http does not watch the connection
+// before the body has been read.
+func TestACallerWhoLeavesIsNoticedWhateverItsBody(t *testing.T) {
+	for name, c := range map[string]struct {
+		sent   string
+		lookup bool // whether it is looked up before the caller leaves
+	}{
+		"no body":                 {"\r\n", true},
+		"a body":                  {"Content-Length: 10\r\n\r\n0123456789", true},
+		"a body in chunks":        {"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", true},
+		"half a body":             {"Content-Length: 10\r\n\r\n01234", false},
+		"a body that is missing":  {"Content-Length: 10\r\n\r\n", false},
+		"chunks that are missing": {"Transfer-Encoding: chunked\r\n\r\n", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			arrived, ended := make(chan struct{}, 1), make(chan struct{}, 1)
+			u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+				arrived <- struct{}{}
+				silent(w, r)
+				ended <- struct{}{}
+			}, nil)
+			s := start(t, u, nil)
+			conn, err := net.Dial("tcp", s.HTTPAddr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.WriteString(conn, "GET "+lookupPath+" HTTP/1.1\r\nHost: x\r\n"+c.sent)
+			if c.lookup {
+				<-arrived
+			} else {
+				<-time.After(50 * time.Millisecond)
+			}
+			left := time.Now()
+			if err := conn.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s.await(t, `podero_facade_lookups_total{reason="CALLER_CANCELLED"}`, "1")
+			if c.lookup {
+				<-ended
+			}
+			if took := time.Since(left); took > time.Second {
+				t.Errorf("the lookup ended after %v, want 1s at most", took)
+			}
+			if !c.lookup && len(u.apiRequests()) != 0 {
+				t.Error("a request that is not complete reached Podero")
+			}
+			if err := s.stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestABodyThatNeverArrivesDelaysNoForcedStop(t *testing.T) {
+	s := start(t, newUpstream(t, nil, nil), func(c *server.Config) { c.ShutdownTimeout = 50 * time.Millisecond })
+	conn, err := net.Dial("tcp", s.HTTPAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = io.WriteString(conn, "GET "+lookupPath+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+	<-time.After(50 * time.Millisecond)
+	begun := time.Now()
+	if err := s.stop(); err == nil {
+		t.Error("Run returned nil, want an error, as a call was cut off")
+	}
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("the service stopped after %v, want 1s at most", took)
+	}
+}
+
+func TestBodiesThatAreRefused(t *testing.T) {
+	t.Parallel()
+	u := newUpstream(t, good, nil)
+	s := start(t, u, nil)
+	for name, sent := range map[string]string{
+		"too large":         "Content-Length: 1048577\r\n\r\n" + strings.Repeat("x", 1<<20+1),
+		"too large, chunks": "Transfer-Encoding: chunked\r\n\r\n100001\r\n" + strings.Repeat("x", 1<<20+1) + "\r\n0\r\n\r\n",
+		"no chunks":         "Transfer-Encoding: chunked\r\n\r\nrubbish\r\n",
+		"late":              "Content-Length: 10\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			answer := s.exchange(t, "GET "+lookupPath+" HTTP/1.1\r\nHost: x\r\n"+sent)
+			if !strings.HasPrefix(answer, "HTTP/1.1 400 ") || !strings.Contains(answer, `"reason":"INVALID_REQUEST"`) ||
+				!strings.Contains(answer, `"field":"body"`) {
+				t.Errorf("response = %.300q, want INVALID_REQUEST about the body", answer)
+			}
+			if len(u.apiRequests()) != 0 {
+				t.Error("it reached Podero")
+			}
+		})
 	}
 }
 

@@ -4,8 +4,11 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime/debug"
 
@@ -23,6 +26,9 @@ import (
 	"example.com/podero-facade/server/telemetry"
 	"example.com/podero-facade/server/tracecontext"
 )
+
+// maxBody is the size of the largest body that is read, in bytes. No method takes one.
+const maxBody = 1 << 20
 
 // Handler serves the REST API. Add services to it before it serves.
 type Handler struct {
@@ -111,11 +117,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		bad = append(bad, fault.Violation{Field: timeoutHeader, Message: "must be a number of up to 8 digits, not 0, and a unit, one of H, M, S, m, u, n"})
 		passed.Del(timeoutHeader)
 	}
+	if problem := discardBody(r); problem != "" {
+		bad = append(bad, fault.Violation{Field: "body", Message: problem})
+	}
 	if len(bad) > 0 {
 		ctx = lookup.WithViolations(ctx, bad)
 	}
 	// grpc-gateway gets what it has a use for, and the query as it is read here. Of anything else it would make
-	// metadata, which does not cross to the RPC; a body it would read to its end.
+	// metadata, which does not cross to the RPC.
 	request := r.WithContext(ctx)
 	request.Header, request.Host, request.RemoteAddr = passed, "", ""
 	request.Form, request.PostForm, request.Body = query, query, http.NoBody
@@ -123,6 +132,29 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		request.Method = http.MethodGet // net/http leaves out the body by the method that it received
 	}
 	h.mux.ServeHTTP(w, request)
+}
+
+// discardBody reads the body of a request to its end, and returns what is wrong with it, or "". Before that,
+// net/http does not watch the connection, and the request's context would not end when the caller leaves.
+// The server's ReadTimeout bounds the time.
+func discardBody(r *http.Request) string {
+	if r.Body == nil || r.Body == http.NoBody || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return "" // other methods call no RPC
+	}
+	size, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxBody+1))
+	timed, ok := errors.AsType[net.Error](err)
+	switch {
+	case ok && timed.Timeout():
+		return "must arrive in time; send none"
+	case r.Context().Err() != nil:
+		return "" // the caller left, which the call finds out by itself
+	case err != nil:
+		return "must be well formed; send none"
+	case size > maxBody:
+		return "must not have more than 1 MiB; send none"
+	default:
+		return ""
+	}
 }
 
 func (h *Handler) servePage(ctx context.Context, w http.ResponseWriter, r *http.Request, page Page) {

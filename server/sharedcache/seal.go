@@ -9,9 +9,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
 
 	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/secret"
@@ -19,7 +21,7 @@ import (
 
 const (
 	// format begins all that names and keys are derived from. With another number nothing that was kept before is
-	// found: raise it whenever entries, or messages in them, have to be read in another way.
+	// found: raise it whenever entries have to be read in another way. Messages have a fingerprint of their own.
 	format = "podero-facade shared cache 1"
 
 	namePrefix = "podero-facade:"
@@ -32,6 +34,8 @@ type sealer struct {
 	secret secret.Text
 	key    []byte // the pseudorandom key of HKDF (RFC 5869)
 	realm  string // what else tells one cache from another
+
+	fingerprints sync.Map // of messages, by *podero.Resource
 }
 
 func newSealer(from secret.Text, realm string) (*sealer, error) {
@@ -39,7 +43,7 @@ func newSealer(from secret.Text, realm string) (*sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sealer{from, key, realm}, nil
+	return &sealer{secret: from, key: key, realm: realm}, nil
 }
 
 // A place is where the answer of one lookup is kept.
@@ -50,7 +54,7 @@ type place struct {
 
 // place returns the place of a lookup's answer. Each has a key of its own, so that no number of entries wears one out.
 func (s *sealer) place(key podero.Key) (place, error) {
-	info := strings.Join([]string{format, s.realm, key.Resource.Template, key.OrgID, key.Path}, "\x00")
+	info := strings.Join([]string{format, s.fingerprint(key.Resource), s.realm, key.Resource.Template, key.OrgID, key.Path}, "\x00")
 	both, err := hkdf.Expand(sha256.New, s.key, info, 2*half)
 	if err != nil {
 		return place{}, err
@@ -61,6 +65,21 @@ func (s *sealer) place(key podero.Key) (place, error) {
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block)
 	return place{namePrefix + base64.RawURLEncoding.EncodeToString(both[:half]), aead}, err
+}
+
+// fingerprint returns a digest of the schema of a resource's message. A build in which the schema differs
+// would lose fields of an entry, or miss them.
+func (s *sealer) fingerprint(resource *podero.Resource) string {
+	if known, ok := s.fingerprints.Load(resource); ok {
+		return known.(string)
+	}
+	file := protodesc.ToFileDescriptorProto(resource.Message.ProtoReflect().Descriptor().ParentFile())
+	// An error, or another order of the bytes in another build, makes misses and nothing worse.
+	schema, _ := proto.MarshalOptions{Deterministic: true}.Marshal(file)
+	sum := sha256.Sum256(schema)
+	fingerprint := string(sum[:])
+	s.fingerprints.Store(resource, fingerprint)
+	return fingerprint
 }
 
 // An entry is an answer of Podero's.

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/internal/recovery"
 	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/secret"
 )
@@ -22,7 +23,7 @@ const (
 	readTimeout  = 5 * time.Millisecond // of a lookup that waits for Redis
 	notFoundTime = 5 * time.Second      // as in package cache
 	maxJobs      = 1024                 // exchanges that wait for a connection; what is more is left out
-	rekeyEvery   = 10 * time.Second
+	upkeepEvery  = time.Second
 )
 
 // Cache answers a lookup with what any replica was answered. Whatever goes wrong with Redis is a miss.
@@ -35,6 +36,12 @@ type Cache struct {
 	jobs   chan func(context.Context)
 	wait   time.Duration // how long a lookup waits for Redis
 
+	mu       sync.Mutex
+	readings map[string]*reading // by name
+	running  sync.WaitGroup      // of readings
+
+	deletions deletions
+
 	hits, misses, failures atomic.Int64
 }
 
@@ -43,7 +50,7 @@ type Config struct {
 	Next   podero.Finder
 	URL    secret.Text // of Redis
 	TTL    time.Duration
-	Secret func() secret.Text // from which keys are derived; called every rekeyEvery, so that it may change
+	Secret func() secret.Text // from which keys are derived; called every upkeepEvery, so that it may change
 	Realm  string             // caches with the same secret and another realm share nothing
 	Log    *slog.Logger
 }
@@ -58,7 +65,10 @@ func New(config Config) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache{config: config, log: config.Log, client: client, jobs: make(chan func(context.Context), maxJobs), wait: readTimeout}
+	c := &Cache{
+		config: config, log: config.Log, client: client, jobs: make(chan func(context.Context), maxJobs),
+		wait: readTimeout, readings: map[string]*reading{},
+	}
 	c.sealer.Store(sealer)
 	return c, nil
 }
@@ -72,8 +82,11 @@ func (c *Cache) Misses() int64 { return c.misses.Load() }
 // Failures returns how many exchanges with Redis failed or were left out, and how many entries could not be opened.
 func (c *Cache) Failures() int64 { return c.failures.Load() }
 
-// Close closes the connections to Redis.
-func (c *Cache) Close() { _ = c.client.Close() }
+// Close closes the connections to Redis. Call it after the last lookup.
+func (c *Cache) Close() {
+	c.running.Wait()
+	_ = c.client.Close()
+}
 
 // Run talks with Redis until ctx ends.
 func (c *Cache) Run(ctx context.Context) {
@@ -82,15 +95,27 @@ func (c *Cache) Run(ctx context.Context) {
 	for range connections {
 		workers.Go(func() { c.work(ctx) })
 	}
-	ticker := time.NewTicker(rekeyEvery)
+	ticker := time.NewTicker(upkeepEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			c.rekey()
+			c.upkeep(ctx)
 		}
+	}
+}
+
+// upkeep does what has to be done every now and then. It sends pending deletions even while Redis is left
+// alone, which makes them the first that Redis gets when it is back.
+func (c *Cache) upkeep(ctx context.Context) {
+	defer recovery.Log(ctx, c.log)
+	c.rekey()
+	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
+	if c.deletions.send(ctx, c.client) != nil {
+		c.failures.Add(1)
 	}
 }
 
@@ -102,11 +127,16 @@ func (c *Cache) work(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case do := <-c.jobs:
-			limited, cancel := context.WithTimeout(ctx, exchangeTimeout)
-			do(limited)
-			cancel()
+			c.exchange(ctx, do)
 		}
 	}
+}
+
+func (c *Cache) exchange(ctx context.Context, do func(context.Context)) {
+	defer recovery.Log(ctx, c.log)
+	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
+	do(ctx)
 }
 
 // rekey derives keys anew if the client secret has changed.
@@ -127,7 +157,14 @@ func (c *Cache) FindWithin(ctx context.Context, key podero.Key, maxAge time.Dura
 	if err != nil {
 		return nil, 0, fault.New(fault.Internal, err)
 	}
-	if e, age, ok := c.read(ctx, place, key); ok && age < min(maxAge, e.ttl) {
+	r := c.join(place, key)
+	defer c.leave(place, r)
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+		return nil, 0, fault.Ended(ctx.Err())
+	}
+	if e, age, ok := r.get(maxAge); ok {
 		c.hits.Add(1)
 		if e.message == nil {
 			return nil, age, podero.NotFound(key)
@@ -135,21 +172,34 @@ func (c *Cache) FindWithin(ctx context.Context, key podero.Key, maxAge time.Dura
 		return e.message, age, nil
 	}
 	c.misses.Add(1)
-	asked := time.Now()
+	fetched := time.Now()
 	message, err := c.config.Next.Find(ctx, key)
-	switch {
-	case err == nil:
-		c.write(place, entry{asked, c.config.TTL, key.OrgID, message})
-	case fault.Is(err, key.Resource.Missing):
-		c.write(place, entry{asked, min(c.config.TTL, notFoundTime), key.OrgID, nil})
-	case refuses(err):
-		c.do(func(ctx context.Context) error { return c.client.Del(ctx, place.name).Err() })
-	}
+	c.store(r, place, key, fetched, message, err)
 	return message, 0, err
+}
+
+// store stores a response of Podero's, or deletes the entry that it denies, once for each reading.
+func (c *Cache) store(r *reading, place place, key podero.Key, fetched time.Time, message proto.Message, err error) {
+	found, missing, denied := err == nil, fault.Is(err, key.Resource.Missing), refuses(err)
+	if !found && !missing && !denied || !r.stored.CompareAndSwap(false, true) {
+		return
+	}
+	switch {
+	case found:
+		c.write(place, entry{fetched, c.config.TTL, key.OrgID, message})
+	case missing:
+		c.write(place, entry{fetched, min(c.config.TTL, notFoundTime), key.OrgID, nil})
+	default:
+		c.deletions.add(place.name)
+		c.do(func(ctx context.Context) error { return c.deletions.send(ctx, c.client) })
+	}
 }
 
 // refuses reports whether Podero knows the lookup and does not give the document, so that no replica may any longer.
 func refuses(err error) bool {
+	if err == nil {
+		return false
+	}
 	switch fault.From(err).Kind {
 	case fault.UpstreamForbidden, fault.UpstreamUnauthenticated, fault.UpstreamRejectedRequest, fault.UpstreamContractViolation:
 		return true
@@ -159,14 +209,11 @@ func refuses(err error) bool {
 }
 
 // read returns the entry at a place and its age.
-func (c *Cache) read(ctx context.Context, place place, key podero.Key) (e entry, age time.Duration, ok bool) {
-	if !c.pause.over() {
+func (c *Cache) read(place place, key podero.Key) (e entry, age time.Duration, ok bool) {
+	if c.deletions.has(place.name) || !c.pause.over() {
 		return entry{}, 0, false
 	}
-	value, left, err := c.get(ctx, place.name)
-	if ctx.Err() != nil { // which is nothing of Redis's
-		return entry{}, 0, false
-	}
+	value, left, err := c.get(place.name)
 	if changed := c.pause.note(err == nil); changed && err == nil {
 		c.log.Info("the shared cache is used again")
 	} else if changed {
@@ -186,12 +233,13 @@ func (c *Cache) read(ctx context.Context, place place, key podero.Key) (e entry,
 	}
 	// Clocks of replicas may differ. What has passed of the expiry does not depend on them; that somebody may have
 	// changed, but not the time in the entry.
-	return e, max(time.Since(e.asked), e.ttl-left, time.Millisecond), true
+	age = max(time.Since(e.asked), e.ttl-left, time.Millisecond)
+	return e, age, !c.deletions.covers(place.name, time.Now().Add(-age))
 }
 
 // get returns the value of a name and how much longer it is kept, in time for a lookup.
-func (c *Cache) get(ctx context.Context, name string) (string, time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.wait)
+func (c *Cache) get(name string) (string, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), c.wait)
 	defer cancel()
 	type result struct {
 		value string
@@ -226,6 +274,9 @@ var (
 // write keeps an answer for the time that is left of it.
 func (c *Cache) write(place place, e entry) {
 	c.do(func(ctx context.Context) error {
+		if c.deletions.covers(place.name, e.asked) {
+			return nil
+		}
 		sealed, err := place.seal(e)
 		left := e.ttl - time.Since(e.asked)
 		if err != nil || len(sealed) > maxValue || left < time.Millisecond {

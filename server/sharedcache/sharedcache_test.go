@@ -3,11 +3,11 @@ package sharedcache
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +18,9 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/dynamicpb"
 
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
 	"example.com/podero-facade/server/fault"
@@ -357,6 +360,130 @@ func TestAnAnswerThatDeniesTheUserRemovesTheEntry(t *testing.T) {
 	}
 }
 
+// slow is an upstream that responds once it is released.
+type slow struct {
+	upstream
+	release chan struct{}
+}
+
+func (s *slow) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
+	<-s.release
+	return s.upstream.Find(ctx, key)
+}
+
+func TestIdenticalMissesCostThreeCommands(t *testing.T) {
+	server := miniredis.RunT(t)
+	next := &slow{release: make(chan struct{})}
+	r := newReplica(t, "redis://"+server.Addr(), func(c *Config) { c.Next = next })
+	var callers sync.WaitGroup
+	for i := range 100 {
+		callers.Go(func() {
+			time.Sleep(time.Duration(i) * time.Millisecond / 2) // not all before the read has ended
+			r.find(t, key("1"))
+		})
+	}
+	await(t, "misses", func() bool { return r.Misses() == 100 })
+	close(next.release)
+	callers.Wait()
+	await(t, "an entry", func() bool { return server.Exists(r.place(t, key("1")).name) })
+	// A connection begins with one of its own.
+	if got := server.CommandCount() - server.TotalConnectionCount(); got != 3 { // GETRANGE, PTTL, SET
+		t.Errorf("%d commands, want 3", got)
+	}
+	if got := r.find(t, key("1")); !strings.HasSuffix(got, " shared") {
+		t.Errorf("%s, want an entry", got)
+	}
+}
+
+// TestACallerWhoLeavesTakesNobodyAlong has one caller who leaves while Redis is read, and one who stays.
+func TestACallerWhoLeavesTakesNobodyAlong(t *testing.T) {
+	silent := listen(t, func(conn net.Conn) {
+		_, _ = io.Copy(io.Discard, conn)
+		_ = conn.Close()
+	})
+	r := newReplicaThatWaits(t, 200*time.Millisecond, "redis://"+silent, nil)
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		_, _, err := r.FindWithin(ctx, key("1"), time.Minute)
+		left <- err
+	}()
+	await(t, "a reading", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.readings) == 1
+	})
+	stayed := make(chan string, 1)
+	go func() { stayed <- r.find(t, key("1")) }()
+	leave()
+	if err := <-left; !fault.Is(err, fault.CallerCancelled) {
+		t.Errorf("error %v, want CALLER_CANCELLED", err)
+	}
+	if got := <-stayed; got != "1" {
+		t.Errorf("the one who stayed got %s, want 1", got)
+	}
+}
+
+// TestADenialDuringAnOutageIsNotForgotten has two replicas, of which one learns while Redis is down that a user may not be
+// read any longer.
+func TestADenialDuringAnOutageIsNotForgotten(t *testing.T) {
+	server := miniredis.RunT(t)
+	a, b := newReplica(t, "redis://"+server.Addr(), nil), newReplica(t, "redis://"+server.Addr(), nil)
+	name := a.fill(t, server, key("1"))
+	b.expect(t, key("1"), "1 shared")
+	server.SetError("LOADING Redis is loading the dataset in memory")
+	a.upstream.err = fault.New(fault.UpstreamForbidden, nil)
+	b.upstream.err = a.upstream.err
+	for range maxFailures + 1 { // until Redis is left alone
+		a.expect(t, key("1"), "UPSTREAM_FORBIDDEN")
+	}
+	server.SetError("")
+	for server.Exists(name) {
+		if got := a.find(t, key("1")); got != "UPSTREAM_FORBIDDEN" {
+			t.Fatalf("%s, want UPSTREAM_FORBIDDEN", got)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	b.expect(t, key("1"), "UPSTREAM_FORBIDDEN")
+	await(t, "no pending deletion", func() bool { return !a.deletions.has(name) })
+	a.upstream.err = nil
+	await(t, "a new entry", func() bool { return strings.HasSuffix(a.find(t, key("1")), " shared") })
+}
+
+// TestTooManyDenialsDuringAnOutage loses the names of some entries, and so believes none that is older.
+func TestTooManyDenialsDuringAnOutage(t *testing.T) {
+	server := miniredis.RunT(t)
+	r := newReplica(t, "redis://"+server.Addr(), nil)
+	r.fill(t, server, key("1"))
+	r.fill(t, server, key("2"))
+	time.Sleep(2 * time.Millisecond) // an entry's age is known to the millisecond
+	r.deletions.add(r.place(t, key("1")).name)
+	for i := range maxDeletions {
+		r.deletions.add(fmt.Sprint(i))
+	}
+	if got := len(r.deletions.pending); got > maxDeletions {
+		t.Errorf("%d pending deletions, want %d at most", got, maxDeletions)
+	}
+	r.expect(t, key("1"), "3")
+	r.expect(t, key("2"), "4")
+	await(t, "a younger entry", func() bool { return strings.Contains(r.find(t, key("1")), "shared") })
+}
+
+func TestAnOlderResponseIsNotWrittenAfterADenial(t *testing.T) {
+	server := miniredis.RunT(t)
+	r := newReplica(t, "redis://"+server.Addr(), nil)
+	place := r.place(t, key("1"))
+	fetched := time.Now()
+	server.SetError("LOADING Redis is loading the dataset in memory")
+	r.deletions.add(place.name)
+	server.SetError("")
+	r.write(place, entry{fetched, time.Minute, orgID, &userv1.User{}})
+	r.fill(t, server, key("2")) // exchanges are done in about the order in which they are asked for
+	if server.Exists(place.name) {
+		t.Error("a response from before the denial was written")
+	}
+}
+
 func TestWhatIsTooLargeIsNotShared(t *testing.T) {
 	server := miniredis.RunT(t)
 	r := newReplica(t, "redis://"+server.Addr(), nil)
@@ -505,16 +632,41 @@ func TestURLs(t *testing.T) {
 	}
 }
 
-// TestTheFormatChangesWithTheMessages fails when messages change. An entry that another version of the service wrote
-// would then lose fields: raise format, and take over the sum.
-func TestTheFormatChangesWithTheMessages(t *testing.T) {
-	const want = "podero-facade shared cache 1 7d075ebeb61fcd2c"
-	file, err := proto.MarshalOptions{Deterministic: true}.Marshal(protodesc.ToDescriptorProto((*userv1.User)(nil).ProtoReflect().Descriptor()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(file)
-	if got := format + " " + hex.EncodeToString(sum[:8]); got != want {
-		t.Errorf("%s, want %s", got, want)
+// TestAnEntryOfAnotherSchemaIsAMiss has a replica of a build in which users have no e-mail address, as if the field had
+// come with a later version, and one in which a role has another name.
+func TestAnEntryOfAnotherSchemaIsAMiss(t *testing.T) {
+	for name, change := range map[string]func(*descriptorpb.FileDescriptorProto){
+		"the same": func(*descriptorpb.FileDescriptorProto) {},
+		"a field less": func(file *descriptorpb.FileDescriptorProto) {
+			for _, message := range file.GetMessageType() {
+				message.Field = slices.DeleteFunc(message.Field, func(f *descriptorpb.FieldDescriptorProto) bool { return f.GetName() == "email" })
+			}
+		},
+		"another enum": func(file *descriptorpb.FileDescriptorProto) {
+			file.EnumType[0].Value[1].Name = proto.String("ROLE_CHIEF")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := protodesc.ToFileDescriptorProto((*userv1.User)(nil).ProtoReflect().Descriptor().ParentFile())
+			change(file)
+			built, err := protodesc.NewFile(file, protoregistry.GlobalFiles)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lookup := key("1")
+			resource := *lookup.Resource
+			resource.Message = dynamicpb.NewMessage(built.Messages().ByName("User"))
+			lookup.Resource = &resource
+			server := miniredis.RunT(t)
+			a, b := newReplica(t, "redis://"+server.Addr(), nil), newReplica(t, "redis://"+server.Addr(), nil)
+			a.fill(t, server, key("1"))
+			_, age, err := b.FindWithin(t.Context(), lookup, time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := age > 0, name == "the same"; got != want {
+				t.Errorf("found is %v, want %v", got, want)
+			}
+		})
 	}
 }
