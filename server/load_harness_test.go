@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,6 +141,24 @@ func load(t *testing.T, s *service, rate float64, duration, deadline time.Durati
 		})
 		return status.Code(err), ""
 	})
+}
+
+// atOnce makes n calls at the same time.
+func atOnce(t *testing.T, s *service, n int, lookup func(i int, client userv1.UserServiceClient) error) (failed int) {
+	t.Helper()
+	var running sync.WaitGroup
+	var failures atomic.Int64
+	to, closeAll := clients(t, s, 4)
+	defer closeAll()
+	for i := range n {
+		running.Go(func() {
+			if lookup(i, to[i%len(to)]) != nil {
+				failures.Add(1)
+			}
+		})
+	}
+	running.Wait()
+	return int(failures.Load())
 }
 
 const everybody = 1 << 30 // users, so that hardly any two lookups are the same

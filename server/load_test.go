@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,24 +15,6 @@ import (
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
 	"example.com/podero-facade/server"
 )
-
-// atOnce makes n calls at the same time.
-func atOnce(t *testing.T, s *service, n int, lookup func(i int, client userv1.UserServiceClient) error) (failed int) {
-	t.Helper()
-	var running sync.WaitGroup
-	var failures atomic.Int64
-	to, closeAll := clients(t, s, 4)
-	defer closeAll()
-	for i := range n {
-		running.Go(func() {
-			if lookup(i, to[i%len(to)]) != nil {
-				failures.Add(1)
-			}
-		})
-	}
-	running.Wait()
-	return int(failures.Load())
-}
 
 func TestLoadFirstCalls(t *testing.T) {
 	u := newUpstream(t, good, after(200*time.Millisecond, grant))

@@ -1,0 +1,96 @@
+//go:build chaos
+
+package server_test
+
+import (
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// newWorkers is an upstream with some workers and an unbounded queue in front of them. It works on requests whose client has
+// left, too.
+func newWorkers(workers int, takes *atomic.Int64) http.HandlerFunc {
+	free := make(chan struct{}, workers)
+	return func(w http.ResponseWriter, r *http.Request) {
+		free <- struct{}{}
+		time.Sleep(time.Duration(takes.Load()))
+		<-free
+		good(w, r)
+	}
+}
+
+func TestChaosBrownout(t *testing.T) {
+	t.Parallel()
+	const workers, warmUp = 8, 3 * time.Second
+	slowFor, pause, wellFor := 45*time.Second, 15*time.Second, max(15*time.Second, scaled(30*time.Second))
+	if *scale < 1 {
+		slowFor, pause, wellFor = 30*time.Second, 10*time.Second, 5*time.Second
+	}
+	var takes atomic.Int64
+	takes.Store(int64(50 * time.Millisecond))
+	s := newBackend(t, newHandler(newWorkers(workers, &takes)), false).start(t, nil)
+	slow := time.Now().Add(warmUp)
+	for at, duration := range map[time.Duration]time.Duration{warmUp: time.Second, warmUp + slowFor: 50 * time.Millisecond} {
+		timer := time.AfterFunc(at, func() { takes.Store(int64(duration)) })
+		defer timer.Stop()
+	}
+	all := play(40, warmUp+slowFor+pause+wellFor, 10*time.Second, s.lookups(t))
+	well := slow.Add(slowFor)
+	early := all.goodput(slow.Add(15*time.Second), well) / workers
+	late := all.goodput(slow.Add(25*time.Second), well) / workers
+	recovered := all.between(well.Add(pause), forever())
+	t.Logf("brownout: %.2f of the capacity from 15 s into it, %.2f from 25 s; %.4f of %d calls succeed from %v after it %s",
+		early, late, recovered.succeeded(), len(recovered), pause, recovered.failures())
+	if early < 0.7 || *scale == 1 && late < 0.9 { // a shortened one ends just after 25 s
+		t.Error("want 0.7 of the capacity from 15 s into it, and 0.9 from 25 s")
+	}
+	if recovered.succeeded() < 0.97 {
+		t.Error("want 0.97 of the calls to succeed afterwards")
+	}
+}
+
+func TestChaosOverloadFromTheStart(t *testing.T) {
+	const capacity, settle = 160.0, 10 * time.Second
+	var takes atomic.Int64
+	takes.Store(int64(50 * time.Millisecond))
+	s := newBackend(t, newHandler(newWorkers(8, &takes)), false).start(t, nil)
+	lookup := s.lookups(t)
+	begun, measured := time.Now(), max(4*time.Second, scaled(30*time.Second))
+	all := play(4*capacity, settle+measured, 10*time.Second, lookup)
+	goodput := all.goodput(begun.Add(settle), begun.Add(settle+measured)) / capacity
+	t.Logf("four times the capacity from the start: %.2f of it from %v on; in the first seconds %.2f; %d calls, %s",
+		goodput, settle, all.goodput(begun, begun.Add(settle))/capacity, len(all), all.failures())
+	if goodput < 0.9 {
+		t.Error("want 0.9 of the capacity")
+	}
+}
+
+func TestChaosLatencyRises(t *testing.T) {
+	var takes atomic.Int64
+	takes.Store(int64(50 * time.Millisecond))
+	s := newBackend(t, newHandler(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(time.Duration(takes.Load()))
+		good(w, r)
+	}), false).start(t, nil)
+	const warmUp = 2 * time.Second
+	timer := time.AfterFunc(warmUp, func() { takes.Store(int64(1500 * time.Millisecond)) })
+	defer timer.Stop()
+	all := play(100, warmUp+max(8*time.Second, scaled(30*time.Second)), 10*time.Second, s.lookups(t))
+	checkShare(t, "latency rises from 50 ms to 1.5 s", all, 0.97)
+}
+
+func TestChaosColdStart(t *testing.T) {
+	s := newBackend(t, newHandler(after(time.Second, good)), false).start(t, nil)
+	checkShare(t, "cold start at 400 calls a second and 1 s each", play(400, max(8*time.Second, scaled(30*time.Second)), 10*time.Second, s.lookups(t)), 0.95)
+}
+
+func checkShare(t *testing.T, what string, all calls, want float64) {
+	t.Helper()
+	t.Logf("%s: %.4f of %d calls succeed, p50 %v, p99 %v %s", what, all.succeeded(), len(all),
+		all.quantile(0.5).Round(time.Millisecond), all.quantile(0.99).Round(time.Millisecond), all.failures())
+	if all.succeeded() < want {
+		t.Errorf("want %.2f", want)
+	}
+}

@@ -1,0 +1,74 @@
+//go:build chaos
+
+package server_test
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/podero-facade/server"
+)
+
+func TestChaosDeadUpstream(t *testing.T) {
+	t.Parallel()
+	for name, kill := range map[string]func(*proxy, testing.TB){
+		"accepts and never responds": func(p *proxy, _ testing.TB) {
+			p.freezeNew()
+			p.freeze()
+		},
+		"drops all packets": func(p *proxy, t testing.TB) {
+			p.dropNew(t)
+			p.silence(t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			playDeath(t, kill)
+		})
+	}
+}
+
+// playDeath kills the upstream under calls that have a second each.
+func playDeath(t *testing.T, kill func(*proxy, testing.TB)) {
+	const warmUp, limit = 2 * time.Second, 10 * time.Second
+	b := newBackend(t, newHandler(good), false)
+	p := newProxy(t, b.address)
+	s := b.at(p.address()).start(t, func(c *server.Config) { c.LogLevel = slog.LevelInfo })
+	ended := make(chan calls, 1)
+	lookup := s.lookups(t)
+	begun := time.Now()
+	go func() { ended <- play(50, warmUp+limit+max(5*time.Second, scaled(30*time.Second)), time.Second, lookup) }()
+	time.Sleep(warmUp)
+	dead := time.Now()
+	kill(p, t)
+	opened := s.breakerOpened(t, dead.Add(limit))
+	all := <-ended
+	refused := all.between(opened, forever()).because("UPSTREAM_CIRCUIT_OPEN")
+	cancelled := s.metric(t, `podero_facade_lookups_total{reason="CALLER_CANCELLED"}`)
+	t.Logf("dead upstream: breaker open after %v, p99 of %d refusals %v, %d lines and %q in the metrics say CALLER_CANCELLED; %s, before %s",
+		opened.Sub(dead).Round(10*time.Millisecond), len(refused), refused.quantile(0.99).Round(100*time.Microsecond),
+		strings.Count(s.log.String(), "CALLER_CANCELLED"), cancelled, all.failures(), all.between(begun, dead.Add(-time.Second)).failures())
+	if opened.Sub(dead) > limit || len(refused) == 0 {
+		t.Errorf("want the breaker open within %v", limit)
+	}
+	if !soon(refused.quantile(0.99), 20*time.Millisecond) {
+		t.Error("want refusals within 20 ms")
+	}
+	if cancelled != "" && cancelled != "0" || strings.Contains(s.log.String(), "CALLER_CANCELLED") {
+		t.Error("want no CALLER_CANCELLED: every caller stayed until its deadline")
+	}
+}
+
+// breakerOpened returns when the breaker opened, or an hour from now if it did not until a time.
+func (s *service) breakerOpened(t *testing.T, until time.Time) time.Time {
+	t.Helper()
+	for time.Now().Before(until) {
+		if s.metric(t, "podero_facade_breaker_open") == "1" {
+			return time.Now()
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return forever()
+}
