@@ -31,7 +31,7 @@ func TestChaosFirstOfTwoAddressesIsSilent(t *testing.T) {
 			c.UpstreamAttemptTimeout = time.Second
 		})
 		all := play(5, max(8*time.Second, scaled(30*time.Second)), 5*time.Second, s.lookups(t))
-		t.Logf("first of two addresses silent: %d connections, %d token requests, %d of %d calls failed, p50 %v, p99 %v %s", p.accepted.Load(),
+		t.Logf("%s: %d connections, %d token requests, %d of %d calls failed, p50 %v, p99 %v %s", t.Name(), p.accepted.Load(),
 			u.tokensAsked(), all.failed(), len(all), all.quantile(0.5).Round(time.Millisecond), all.quantile(0.99).Round(time.Millisecond), all.failures())
 		if all.failed() > 0 || u.tokensAsked() < 2 || p.accepted.Load() < int64(len(all)) {
 			t.Error("want no failure, and a connection for each request")

@@ -26,7 +26,7 @@ func TestChaosBrownout(t *testing.T) {
 	const workers, warmUp = 8, 3 * time.Second
 	slowFor, pause, wellFor := 45*time.Second, 15*time.Second, max(15*time.Second, scaled(30*time.Second))
 	if *scale < 1 {
-		slowFor, pause, wellFor = 30*time.Second, 10*time.Second, 5*time.Second
+		slowFor, pause, wellFor = 28*time.Second, 8*time.Second, 5*time.Second
 	}
 	var takes atomic.Int64
 	takes.Store(int64(50 * time.Millisecond))
@@ -68,6 +68,7 @@ func TestChaosOverloadFromTheStart(t *testing.T) {
 }
 
 func TestChaosLatencyRises(t *testing.T) {
+	parallelIfShort(t)
 	var takes atomic.Int64
 	takes.Store(int64(50 * time.Millisecond))
 	s := newBackend(t, newHandler(func(w http.ResponseWriter, r *http.Request) {
@@ -82,8 +83,16 @@ func TestChaosLatencyRises(t *testing.T) {
 }
 
 func TestChaosColdStart(t *testing.T) {
+	parallelIfShort(t)
 	s := newBackend(t, newHandler(after(time.Second, good)), false).start(t, nil)
 	checkShare(t, "cold start at 400 calls a second and 1 s each", play(400, max(8*time.Second, scaled(30*time.Second)), 10*time.Second, s.lookups(t)), 0.95)
+}
+
+// parallelIfShort runs a test beside others in a shortened run. In a whole one, it would disturb their figures.
+func parallelIfShort(t *testing.T) {
+	if *scale < 1 {
+		t.Parallel()
+	}
 }
 
 func checkShare(t *testing.T, what string, all calls, want float64) {

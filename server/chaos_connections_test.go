@@ -49,7 +49,7 @@ func playSilence(t *testing.T, b backend, rate float64, deadline time.Duration) 
 	defer timer.Stop()
 	all := play(rate, warmUp+grace+max(5*time.Second, scaled(time.Minute)), deadline, s.lookups(t))
 	later := all.between(silent.Add(grace), forever())
-	t.Logf("silent connections: %d of %d calls failed that began 5 s later, the last that failed began %v after the silence; in all %d of %d %s",
+	t.Logf("%s: %d of %d calls failed that began 5 s later, the last that failed began %v after the silence; in all %d of %d %s", t.Name(),
 		later.failed(), len(later), all.lastFailure(silent).Round(time.Millisecond), all.failed(), len(all), all.failures())
 	if later.failed() > 0 {
 		t.Error("want no failure")
@@ -88,7 +88,7 @@ func playIdle(t *testing.T, secure bool, kill func(*proxy, testing.TB)) {
 	takes.Store(0)
 	kill(p, t)
 	all := play(2, max(8*time.Second, scaled(time.Minute)), 10*time.Second, s.lookups(t))
-	t.Logf("dead idle connections: of %d, %d of %d calls failed, the slowest took %v %s",
+	t.Logf("%s: of %d connections, %d of %d calls failed, the slowest took %v %s", t.Name(),
 		idle, all.failed(), len(all), all.quantile(1).Round(time.Millisecond), all.failures())
 	if failed > 0 || idle < connections {
 		t.Errorf("%d of the first calls failed, and there were %d idle connections", failed, idle)
@@ -111,7 +111,7 @@ func TestChaosTokenConnectionFreezes(t *testing.T) {
 		tokenProxy = newProxy(t, b.address)
 		s := b.start(t, func(c *server.Config) { c.TokenURL = b.at(tokenProxy.address()).tokenURL() })
 		all := play(20, max(12*time.Second, scaled(time.Minute)), time.Second, s.lookups(t))
-		t.Logf("token endpoint's connection silent after each request: %d token requests, %d of %d calls failed %s",
+		t.Logf("%s: %d token requests, %d of %d calls failed %s", t.Name(),
 			u.tokensAsked(), all.failed(), len(all), all.failures())
 		if all.failed() > 0 || u.tokensAsked() < 3 {
 			t.Error("want three token requests and no failure")
@@ -148,7 +148,7 @@ func TestChaosKeyServerConnectionFreezes(t *testing.T) {
 			time.Sleep(interval)
 		}
 	}
-	t.Logf("key server's connection silent after each request: %d of %d calls with new keys failed", failed, 2*rounds)
+	t.Logf("%s: %d of %d calls with new keys failed", t.Name(), failed, 2*rounds)
 	if failed > 0 {
 		t.Error("want no failure")
 	}

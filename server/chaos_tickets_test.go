@@ -40,7 +40,7 @@ func playTickets(t *testing.T, b backend, deadline time.Duration) {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	t.Logf("session tickets: %d of %d calls after the first failed, the slowest took %v, %d connections %s",
+	t.Logf("%s: %d of %d calls after the first failed, the slowest took %v, %d connections %s", t.Name(),
 		all.failed(), len(all), all.quantile(1).Round(time.Millisecond), p.accepted.Load(), all.failures())
 	if all.failed() > 0 {
 		t.Error("want no failure")
