@@ -23,7 +23,7 @@ func newWorkers(workers int, takes *atomic.Int64) http.HandlerFunc {
 
 func TestChaosBrownout(t *testing.T) {
 	t.Parallel()
-	const workers, warmUp = 8, 3 * time.Second
+	const workers, before = 8, 3 * time.Second
 	slowFor, pause, wellFor := 45*time.Second, 15*time.Second, max(15*time.Second, scaled(30*time.Second))
 	if *scale < 1 {
 		slowFor, pause, wellFor = 28*time.Second, 8*time.Second, 5*time.Second
@@ -31,12 +31,14 @@ func TestChaosBrownout(t *testing.T) {
 	var takes atomic.Int64
 	takes.Store(int64(50 * time.Millisecond))
 	s := newBackend(t, newHandler(newWorkers(workers, &takes)), false).start(t, nil)
-	slow := time.Now().Add(warmUp)
-	for at, duration := range map[time.Duration]time.Duration{warmUp: time.Second, warmUp + slowFor: 50 * time.Millisecond} {
+	lookup := s.lookups(t)
+	warmUp(t, lookup)
+	slow := time.Now().Add(before)
+	for at, duration := range map[time.Duration]time.Duration{before: time.Second, before + slowFor: 50 * time.Millisecond} {
 		timer := time.AfterFunc(at, func() { takes.Store(int64(duration)) })
 		defer timer.Stop()
 	}
-	all := play(40, warmUp+slowFor+pause+wellFor, 10*time.Second, s.lookups(t))
+	all := play(40, before+slowFor+pause+wellFor, 10*time.Second, lookup)
 	well := slow.Add(slowFor)
 	early := all.goodput(slow.Add(15*time.Second), well) / workers
 	late := all.goodput(slow.Add(25*time.Second), well) / workers
@@ -75,10 +77,12 @@ func TestChaosLatencyRises(t *testing.T) {
 		time.Sleep(time.Duration(takes.Load()))
 		good(w, r)
 	}), false).start(t, nil)
-	const warmUp = 2 * time.Second
-	timer := time.AfterFunc(warmUp, func() { takes.Store(int64(1500 * time.Millisecond)) })
+	const before = 2 * time.Second
+	lookup := s.lookups(t)
+	warmUp(t, lookup)
+	timer := time.AfterFunc(before, func() { takes.Store(int64(1500 * time.Millisecond)) })
 	defer timer.Stop()
-	all := play(100, warmUp+max(8*time.Second, scaled(30*time.Second)), 10*time.Second, s.lookups(t))
+	all := play(100, before+max(8*time.Second, scaled(30*time.Second)), 10*time.Second, lookup)
 	checkShare(t, "latency rises from 50 ms to 1.5 s", all, 0.97)
 }
 

@@ -38,16 +38,18 @@ func TestChaosSilentConnections(t *testing.T) {
 
 // playSilence makes all established connections silent. Calls that begin 5 s later must succeed.
 func playSilence(t *testing.T, b backend, rate float64, deadline time.Duration) {
-	const warmUp, grace = 2 * time.Second, 5 * time.Second
+	const before, grace = time.Second, 5 * time.Second
 	p := newProxy(t, b.address)
 	s := b.at(p.address()).start(t, nil)
+	lookup := s.lookups(t)
+	warmUp(t, lookup)
 	var silent time.Time
-	timer := time.AfterFunc(warmUp, func() {
+	timer := time.AfterFunc(before, func() {
 		silent = time.Now()
 		p.silence(t)
 	})
 	defer timer.Stop()
-	all := play(rate, warmUp+grace+max(5*time.Second, scaled(time.Minute)), deadline, s.lookups(t))
+	all := play(rate, before+grace+max(5*time.Second, scaled(time.Minute)), deadline, lookup)
 	later := all.between(silent.Add(grace), forever())
 	t.Logf("%s: %d of %d calls failed that began 5 s later, the last that failed began %v after the silence; in all %d of %d %s", t.Name(),
 		later.failed(), len(later), all.lastFailure(silent).Round(time.Millisecond), all.failed(), len(all), all.failures())
@@ -80,6 +82,8 @@ func playIdle(t *testing.T, secure bool, kill func(*proxy, testing.TB)) {
 	}), secure)
 	p := newProxy(t, b.address)
 	s := b.at(p.address()).start(t, nil)
+	lookup := s.lookups(t)
+	warmUp(t, lookup)
 	failed := atOnce(t, s, connections, func(_ int, client userv1.UserServiceClient) error {
 		_, err := client.GetUserByExternalId(context.Background(), somebody())
 		return err
@@ -87,7 +91,7 @@ func playIdle(t *testing.T, secure bool, kill func(*proxy, testing.TB)) {
 	idle := p.open()
 	takes.Store(0)
 	kill(p, t)
-	all := play(2, max(8*time.Second, scaled(time.Minute)), 10*time.Second, s.lookups(t))
+	all := play(2, max(8*time.Second, scaled(time.Minute)), 10*time.Second, lookup)
 	t.Logf("%s: of %d connections, %d of %d calls failed, the slowest took %v %s", t.Name(),
 		idle, all.failed(), len(all), all.quantile(1).Round(time.Millisecond), all.failures())
 	if failed > 0 || idle < connections {
@@ -110,7 +114,9 @@ func TestChaosTokenConnectionFreezes(t *testing.T) {
 		b := newBackend(t, u, secure)
 		tokenProxy = newProxy(t, b.address)
 		s := b.start(t, func(c *server.Config) { c.TokenURL = b.at(tokenProxy.address()).tokenURL() })
-		all := play(20, max(12*time.Second, scaled(time.Minute)), time.Second, s.lookups(t))
+		lookup := s.lookups(t)
+		warmUp(t, lookup)
+		all := play(20, max(12*time.Second, scaled(time.Minute)), time.Second, lookup)
 		t.Logf("%s: %d token requests, %d of %d calls failed %s", t.Name(),
 			u.tokensAsked(), all.failed(), len(all), all.failures())
 		if all.failed() > 0 || u.tokensAsked() < 3 {

@@ -32,16 +32,17 @@ func TestChaosDeadUpstream(t *testing.T) {
 
 // playDeath kills the upstream under calls that have a second each.
 func playDeath(t *testing.T, kill func(*proxy, testing.TB)) {
-	const warmUp, limit = 2 * time.Second, 10 * time.Second
+	const before, limit = 2 * time.Second, 10 * time.Second
 	b := newBackend(t, newHandler(good), false)
 	p := newProxy(t, b.address)
 	s := b.at(p.address()).start(t, func(c *server.Config) { c.LogLevel = slog.LevelInfo })
 	ended := make(chan calls, 1)
 	lookup := s.lookups(t)
+	warmUp(t, lookup)
 	go func() {
-		ended <- play(50, warmUp+limit+max(5*time.Second, scaled(30*time.Second)), time.Second, lookup)
+		ended <- play(50, before+limit+max(5*time.Second, scaled(30*time.Second)), time.Second, lookup)
 	}()
-	time.Sleep(warmUp)
+	time.Sleep(before)
 	dead := time.Now()
 	kill(p, t)
 	opened, ok := s.breakerOpened(t, dead.Add(limit))
