@@ -27,7 +27,7 @@ func TestChaosFirstOfTwoAddressesIsSilent(t *testing.T) {
 		name := map[bool]string{false: "two-plaintext." + domain, true: "two-tls." + domain}[secure]
 		dns.set(name, "127.0.0.2", "127.0.0.3")
 		s := b.at(net.JoinHostPort(name, port)).start(t, func(c *server.Config) {
-			c.Insecure = true // as the name is not known to be loopback's
+			c.Insecure = true // the configuration check sees a name, not a loopback address
 			c.UpstreamAttemptTimeout = time.Second
 		})
 		all := play(5, max(8*time.Second, scaled(30*time.Second)), 5*time.Second, s.lookups(t))

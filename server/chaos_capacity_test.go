@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// newWorkers is an upstream with some workers and an unbounded queue in front of them. It works on requests whose client has
-// left, too.
+// newWorkers returns an upstream with a fixed number of workers and an unbounded FIFO queue. It does not notice that a client has
+// disconnected, and processes the request all the same.
 func newWorkers(workers int, takes *atomic.Int64) http.HandlerFunc {
 	free := make(chan struct{}, workers)
 	return func(w http.ResponseWriter, r *http.Request) {

@@ -36,7 +36,7 @@ func TestChaosSilentConnections(t *testing.T) {
 	}
 }
 
-// playSilence makes all established connections silent. Calls that begin 5 s later must succeed.
+// playSilence silences all established connections under load. Calls that begin 5 s later must succeed.
 func playSilence(t *testing.T, b backend, rate float64, deadline time.Duration) {
 	const before, grace = time.Second, 5 * time.Second
 	p := newProxy(t, b.address)
@@ -71,11 +71,10 @@ func TestChaosDeadIdleConnections(t *testing.T) {
 	}
 }
 
-// playIdle makes 64 idle connections, kills them, and then makes single calls.
+// playIdle breaks 64 idle connections at once and then makes single calls.
 func playIdle(t *testing.T, secure bool, kill func(*proxy, testing.TB)) {
 	const connections = 64
 	var takes atomic.Int64
-	takes.Store(int64(500 * time.Millisecond))
 	b := newBackend(t, newHandler(func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(time.Duration(takes.Load()))
 		good(w, r)
@@ -84,8 +83,9 @@ func playIdle(t *testing.T, secure bool, kill func(*proxy, testing.TB)) {
 	s := b.at(p.address()).start(t, nil)
 	lookup := s.lookups(t)
 	warmUp(t, lookup)
+	takes.Store(int64(500 * time.Millisecond)) // so that each call needs a connection of its own
 	failed := atOnce(t, s, connections, func(_ int, client userv1.UserServiceClient) error {
-		_, err := client.GetUserByExternalId(context.Background(), somebody())
+		_, err := client.GetUserByExternalId(context.Background(), randomUser())
 		return err
 	})
 	idle := p.open()

@@ -30,7 +30,7 @@ func TestChaosDeadUpstream(t *testing.T) {
 	}
 }
 
-// playDeath kills the upstream under calls that have a second each.
+// playDeath makes the upstream dead under load with deadlines of 1 s.
 func playDeath(t *testing.T, kill func(*proxy, testing.TB)) {
 	const before, limit = 2 * time.Second, 10 * time.Second
 	b := newBackend(t, newHandler(good), false)
@@ -47,23 +47,23 @@ func playDeath(t *testing.T, kill func(*proxy, testing.TB)) {
 	kill(p, t)
 	opened, ok := s.breakerOpened(t, dead.Add(limit))
 	all := <-ended
-	refused := all.between(opened, forever()).because("UPSTREAM_CIRCUIT_OPEN")
+	rejections := all.between(opened, forever()).because("UPSTREAM_CIRCUIT_OPEN")
 	cancelled := s.metric(t, `podero_facade_lookups_total{reason="CALLER_CANCELLED"}`)
-	t.Logf("%s: breaker open %v after %v, p99 of %d refusals %v, %d lines and %q in the metrics say CALLER_CANCELLED %s", t.Name(),
-		ok, opened.Sub(dead).Round(10*time.Millisecond), len(refused), refused.quantile(0.99).Round(100*time.Microsecond),
+	t.Logf("%s: breaker open %v after %v, p99 of %d rejections %v, %d lines and %q in the metrics say CALLER_CANCELLED %s", t.Name(),
+		ok, opened.Sub(dead).Round(10*time.Millisecond), len(rejections), rejections.quantile(0.99).Round(100*time.Microsecond),
 		strings.Count(s.log.String(), "CALLER_CANCELLED"), cancelled, all.failures())
-	if !ok || len(refused) == 0 {
-		t.Errorf("want the breaker open within %v", limit)
+	if !ok || len(rejections) == 0 {
+		t.Errorf("want an open breaker within %v", limit)
 	}
-	if !soon(refused.quantile(0.99), 20*time.Millisecond) {
-		t.Error("want refusals within 20 ms")
+	if !soon(rejections.quantile(0.99), 20*time.Millisecond) {
+		t.Error("want rejections within 20 ms")
 	}
 	if cancelled != "" && cancelled != "0" || strings.Contains(s.log.String(), "CALLER_CANCELLED") {
 		t.Error("want no CALLER_CANCELLED: every caller stayed until its deadline")
 	}
 }
 
-// breakerOpened waits for the breaker to open, but no longer than until a time, and returns when it has stopped waiting.
+// breakerOpened waits until the breaker is open or the time is up, and returns the current time and which of them it was.
 func (s *service) breakerOpened(t *testing.T, until time.Time) (at time.Time, opened bool) {
 	t.Helper()
 	for time.Now().Before(until) {

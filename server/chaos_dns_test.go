@@ -10,7 +10,7 @@ import (
 	"example.com/podero-facade/server"
 )
 
-// TestChaosDNSChanges gives the upstream's name another address under load.
+// TestChaosDNSChanges changes the address of the upstream's name under load.
 func TestChaosDNSChanges(t *testing.T) {
 	const maxAge = 3 * time.Second
 	restore := server.SetMaxConnectionAge(maxAge) // while no other test runs
@@ -37,7 +37,7 @@ func TestChaosDNSChanges(t *testing.T) {
 	})
 }
 
-// moving is a service in front of an upstream whose name has the address from, and is going to have the address to.
+// moving is a service whose upstream has a name that first resolves to the proxy from, and later to the proxy to.
 type moving struct {
 	name     string
 	from, to *proxy

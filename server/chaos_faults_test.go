@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestChaosFaults shows that the faults of these tests are what they are said to be.
+// TestChaosFaults verifies the proxy: each fault causes the error that a client sees in production.
 func TestChaosFaults(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, newBackend(t, newHandler(good), false).address)
@@ -42,7 +42,7 @@ func TestChaosFaults(t *testing.T) {
 	}
 }
 
-// connect makes a connection on which a request has got a response. The kernel probes it after a second of silence.
+// connect opens a connection, with TCP keep-alive after 1 s, and completes one request on it.
 func connect(p *proxy) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: time.Second, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 2}}
 	conn, err := dialer.Dial("tcp", p.address())

@@ -25,12 +25,12 @@ import (
 
 func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }
 
-// somebody is a user whom hardly any other call is for.
-func somebody() *userv1.GetUserByExternalIdRequest {
+// randomUser returns a request for a random user, so that lookups are not coalesced.
+func randomUser() *userv1.GetUserByExternalIdRequest {
 	return &userv1.GetUserByExternalIdRequest{OrgId: orgID, ExternalId: fmt.Sprint(rand.IntN(everybody))}
 }
 
-// lookups returns a load that goes over gRPC and REST by turns, over several connections, which end with the test.
+// lookups returns a lookupFunc that alternates between gRPC and REST. Its connections are closed after the test.
 func (s *service) lookups(t *testing.T) lookupFunc {
 	t.Helper()
 	to, closeAll := clients(t, s, 4)
@@ -41,20 +41,20 @@ func (s *service) lookups(t *testing.T) lookupFunc {
 	})
 	return func(ctx context.Context, i int) (codes.Code, string) {
 		if i%2 == 0 {
-			return reasonGRPC(to[i/2%len(to)].GetUserByExternalId(ctx, somebody()))
+			return reasonGRPC(to[i/2%len(to)].GetUserByExternalId(ctx, randomUser()))
 		}
 		return s.reasonREST(ctx, transport)
 	}
 }
 
-// warmUp makes calls one after the other until some in a row succeed at once, so that a test begins with what it means to test.
+// warmUp makes single calls until several in a row have succeeded, so that no fault is injected while the service still starts.
 func warmUp(t *testing.T, lookup lookupFunc) {
 	t.Helper()
 	const enough = 8
 	end := time.Now().Add(testLimit)
 	for i, succeeded := 0, 0; succeeded < enough; i++ {
 		if time.Now().After(end) {
-			t.Fatal("calls don't succeed before the fault")
+			t.Fatal("no successful calls before the fault")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		if code, _ := lookup(ctx, i); code == codes.OK {
@@ -66,7 +66,7 @@ func warmUp(t *testing.T, lookup lookupFunc) {
 	}
 }
 
-// reasonGRPC returns how a call over gRPC ended.
+// reasonGRPC returns the code and the reason of a gRPC response.
 func reasonGRPC(_ *userv1.GetUserByExternalIdResponse, err error) (codes.Code, string) {
 	st := status.Convert(err)
 	for _, detail := range st.Details() {
@@ -77,9 +77,9 @@ func reasonGRPC(_ *userv1.GetUserByExternalIdResponse, err error) (codes.Code, s
 	return st.Code(), ""
 }
 
-// reasonREST makes a call over REST, and returns how it ended in gRPC's terms.
+// reasonREST makes a REST call and returns its gRPC code and its reason.
 func (s *service) reasonREST(ctx context.Context, transport *http.Transport) (codes.Code, string) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.HTTPAddr().String()+restPath(somebody()), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.HTTPAddr().String()+restPath(randomUser()), nil)
 	if err != nil {
 		return codes.Internal, err.Error()
 	}
@@ -108,7 +108,7 @@ func (s *service) reasonREST(ctx context.Context, transport *http.Transport) (co
 	return problem.Code, problem.Reason
 }
 
-// succeeded returns the share of the calls that succeeded.
+// succeeded returns the fraction of calls that succeeded.
 func (c calls) succeeded() float64 {
 	if len(c) == 0 {
 		return 0
@@ -116,7 +116,7 @@ func (c calls) succeeded() float64 {
 	return 1 - float64(c.failed())/float64(len(c))
 }
 
-// goodput returns how many calls a second succeeded between two times, whenever they began.
+// goodput returns the number of successful responses a second between two times.
 func (c calls) goodput(from, to time.Time) float64 {
 	n := 0
 	for _, call := range c {
@@ -138,7 +138,7 @@ func (c calls) because(reason string) calls {
 	return some
 }
 
-// failures lists the failures by code and reason, for a log.
+// failures formats the number of failures by code and reason.
 func (c calls) failures() string {
 	counts := map[string]int{}
 	for _, call := range c {
@@ -154,7 +154,7 @@ func (c calls) failures() string {
 	return "[" + strings.Join(list, ", ") + "]"
 }
 
-// lastFailure returns how long after a time the last call began that failed, or 0.
+// lastFailure returns when the last failed call began, relative to from, or 0.
 func (c calls) lastFailure(from time.Time) (last time.Duration) {
 	for _, call := range c {
 		if call.code != codes.OK {
@@ -164,7 +164,7 @@ func (c calls) lastFailure(from time.Time) (last time.Duration) {
 	return last
 }
 
-// forever is the end of what has none.
+// forever returns an upper bound for between.
 func forever() time.Time { return time.Now().Add(time.Hour) }
 
 // eachWithTLS runs a test in parallel without TLS and with it.

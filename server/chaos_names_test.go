@@ -16,20 +16,20 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// domain has the names of these tests. Only their own DNS server knows them.
+// domain is the parent of all names in these tests.
 const domain = "podero.test"
 
-// dns replaces the system's DNS servers for the whole process, without a connection to anywhere.
+// dns replaces the DNS servers of the whole process. Queries never leave it.
 var dns = func() *nameServer {
 	n := &nameServer{addresses: map[string][]netip.Addr{}}
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: n.dial}
 	return n
 }()
 
-// nameServer is a DNS server that answers in the process of who asks.
+// nameServer is a DNS server in the process that queries it.
 type nameServer struct {
 	mu        sync.Mutex
-	addresses map[string][]netip.Addr // by name, in the order of the answer
+	addresses map[string][]netip.Addr // by name, in the order of the response
 }
 
 // set gives a name its addresses.
@@ -46,8 +46,8 @@ func (n *nameServer) dial(context.Context, string, string) (net.Conn, error) {
 	return &nameConn{server: n}, nil
 }
 
-// answer returns the response to a query for A records, and an empty one to any other.
-func (n *nameServer) answer(query []byte) ([]byte, error) {
+// respond returns the response to a query for A records, and an empty one to any other.
+func (n *nameServer) respond(query []byte) ([]byte, error) {
 	var message dnsmessage.Message
 	if err := message.Unpack(query); err != nil || len(message.Questions) != 1 {
 		return nil, errors.New("not a query with one question")
@@ -71,7 +71,7 @@ func (n *nameServer) answer(query []byte) ([]byte, error) {
 	return response.Pack()
 }
 
-// nameConn is a connection to a nameServer. As it is no net.PacketConn, messages have their length in front, as over TCP.
+// nameConn is an in-memory connection to a nameServer. It is no net.PacketConn, so messages have a length prefix, as over TCP.
 type nameConn struct {
 	server   *nameServer
 	response bytes.Buffer
@@ -81,7 +81,7 @@ func (c *nameConn) Write(query []byte) (int, error) {
 	if len(query) < 2 {
 		return 0, io.ErrShortWrite
 	}
-	response, err := c.server.answer(query[2:])
+	response, err := c.server.respond(query[2:])
 	if err != nil {
 		return 0, err
 	}

@@ -20,14 +20,14 @@ import (
 	"example.com/podero-facade/server"
 )
 
-// backend is a place where Podero and its token endpoint listen.
+// backend is the address of Podero and its token endpoint.
 type backend struct {
 	scheme  string
 	address string
 	caFile  string // empty without TLS
 }
 
-// at returns the same backend as seen through a proxy or under a name.
+// at returns the same backend at the address of a proxy, or under a name.
 func (b backend) at(address string) backend {
 	b.address = address
 	return b
@@ -35,7 +35,7 @@ func (b backend) at(address string) backend {
 
 func (b backend) tokenURL() string { return b.scheme + "://" + b.address + "/oauth2/token/" }
 
-// start starts the service in front of the backend, with the program's defaults but for what change, which may be nil, alters.
+// start starts the service in front of the backend with the default configuration. change, if not nil, alters it.
 func (b backend) start(t *testing.T, change func(*server.Config)) *service {
 	t.Helper()
 	u := &upstream{server: &httptest.Server{URL: b.scheme + "://" + b.address}}
@@ -66,10 +66,10 @@ func newBackend(t *testing.T, handler http.Handler, secure bool) backend {
 	return b
 }
 
-// newHandler is Podero and a token endpoint that grants tokens for ten hours.
+// newHandler returns a handler for Podero's API and a token endpoint whose tokens live ten hours.
 func newHandler(api http.HandlerFunc) *upstream { return &upstream{api: api, token: grant} }
 
-// forLoopback is a server certificate for the addresses and names of these tests.
+// forLoopback returns a template of a server certificate for the addresses and names of these tests.
 func forLoopback() *x509.Certificate {
 	template := forServer()
 	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
@@ -77,8 +77,8 @@ func forLoopback() *x509.Certificate {
 	return template
 }
 
-// newNginx starts nginx, which gives the same document to everybody, without TLS and with OpenSSL's. protocols are its ssl_protocols;
-// http2 is "http2" to offer it, or empty.
+// newNginx starts nginx, which returns a constant document, on a plaintext and on a TLS port. protocols are its ssl_protocols; http2
+// is "http2" to offer HTTP/2, or empty.
 func newNginx(t *testing.T, protocols, http2 string) (plaintext, secure backend) {
 	t.Helper()
 	dir := t.TempDir()
@@ -113,7 +113,7 @@ http {
   }
 }`
 
-// freeAddress returns an address on loopback where nothing listens, as far as one can know.
+// freeAddress returns a loopback address with a port that was free a moment ago.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	listener := listenAt(t, "127.0.0.1:0")

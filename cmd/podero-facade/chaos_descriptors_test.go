@@ -20,7 +20,7 @@ import (
 	userv1 "example.com/podero-facade/gen/podero/user/v1"
 )
 
-// TestChaosFewDescriptors gives the service 256 file descriptors and 500 callers, who each have a connection and call once a second.
+// TestChaosFewDescriptors runs the service with 256 file descriptors and 500 callers, each with a connection of its own and a call a second.
 func TestChaosFewDescriptors(t *testing.T) {
 	parallelIfShort(t)
 	const callers = 500
@@ -66,7 +66,7 @@ func TestChaosFewDescriptors(t *testing.T) {
 	}
 }
 
-// outcomes counts how calls ended.
+// outcomes counts calls by outcome.
 type outcomes struct {
 	mu     sync.Mutex
 	counts map[string]int
@@ -78,7 +78,7 @@ func (o *outcomes) add(outcome string) {
 	o.counts[outcome]++
 }
 
-// singleConnection returns what makes a call on a connection of its own, and returns "OK", the reason or the code of the error.
+// singleConnection returns a function that makes one call on a connection of its own, and returns "OK", the reason or the code.
 func (f *fleet) singleConnection(r *replica, overGRPC bool) func(context.Context) string {
 	f.t.Helper()
 	if !overGRPC {
@@ -133,7 +133,7 @@ func lookupREST(ctx context.Context, client *http.Client, url string) string {
 	return body.Reason
 }
 
-// probe gets a page of the admin port on a connection of its own. It returns "OK", or what is wrong.
+// probe requests a page of the admin port on a new connection. It returns "OK" or the problem.
 func probe(r *replica, path string) string {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 2 * time.Second}
 	response, err := client.Get("http://" + r.admin + path)

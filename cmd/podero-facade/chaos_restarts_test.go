@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestChaosRollingRestarts replaces the upstream's server and all replicas, one after the other, again and again.
+// TestChaosRollingRestarts repeatedly restarts the upstream and, one after the other, all replicas, under load.
 func TestChaosRollingRestarts(t *testing.T) {
 	parallelIfShort(t)
 	const replicas, pace = 2, 7 * time.Second // as docs/clients.md wants it, with 5 s between two DNS queries

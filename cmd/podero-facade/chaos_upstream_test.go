@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// rollingUpstream is an upstream whose server can be replaced without its address being refused.
+// rollingUpstream is an upstream that can be restarted without refusing connections.
 type rollingUpstream struct {
 	t       *testing.T
 	handler http.Handler
@@ -59,8 +59,8 @@ func (u *rollingUpstream) stop(web *http.Server, serving chan struct{}) {
 	<-serving
 }
 
-// restart starts another server at the same address, and then ends the one that there was as it should: requests in flight get
-// their responses, and idle connections end.
+// restart starts a new server at the same address and then shuts the old one down gracefully: it completes requests in flight and
+// closes idle connections.
 func (u *rollingUpstream) restart() {
 	u.t.Helper()
 	web, serving := u.current, u.serving
