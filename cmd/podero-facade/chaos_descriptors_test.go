@@ -29,7 +29,7 @@ func TestChaosFewDescriptors(t *testing.T) {
 		<-time.After(200 * time.Millisecond)
 		f.answer(w, r)
 	}))
-	f.upstream, f.shell = "http://"+upstream.address, "ulimit -n 256"
+	f.upstream, f.shell = upstream.url(), "ulimit -n 256"
 	r := f.start()
 	calls := &outcomes{counts: map[string]int{}}
 	ctx, stop := context.WithTimeout(t.Context(), max(10*time.Second, time.Duration(*scale*float64(30*time.Second))))

@@ -19,7 +19,7 @@ func TestChaosRollingRestarts(t *testing.T) {
 	}
 	f := emptyFleet(t)
 	upstream := newRollingUpstream(t, http.HandlerFunc(f.answer))
-	f.upstream = "http://" + upstream.address
+	f.upstream = upstream.url()
 	for range replicas {
 		f.start()
 	}

@@ -6,39 +6,44 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"syscall"
 	"testing"
 	"time"
 )
 
-// rollingUpstream is an upstream that can be restarted without refusing connections.
+// rollingUpstream is an upstream that can be restarted without refusing connections: its servers share a socket.
 type rollingUpstream struct {
 	t       *testing.T
 	handler http.Handler
-	address string
+	socket  *net.TCPListener
 	current *http.Server
 	serving chan struct{} // closed when current has ended
 }
 
 func newRollingUpstream(t *testing.T, handler http.Handler) *rollingUpstream {
 	t.Helper()
-	u := &rollingUpstream{t: t, handler: handler, address: "127.0.0.1:" + freePort(t)}
+	socket, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &rollingUpstream{t: t, handler: handler, socket: socket.(*net.TCPListener)}
 	u.start()
-	t.Cleanup(func() { u.stop(u.current, u.serving) })
+	t.Cleanup(func() {
+		u.stop(u.current, u.serving)
+		_ = socket.Close()
+	})
 	return u
 }
 
+func (u *rollingUpstream) url() string { return "http://" + u.socket.Addr().String() }
+
 func (u *rollingUpstream) start() {
 	u.t.Helper()
-	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
-		const reusePort = 15 // SO_REUSEPORT, which package syscall lacks
-		failed := raw.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, reusePort, 1) })
-		if failed != nil {
-			return failed
-		}
-		return err
-	}}
-	listener, err := config.Listen(context.Background(), "tcp", u.address)
+	file, err := u.socket.File()
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	listener, err := net.FileListener(file)
 	if err != nil {
 		u.t.Fatal(err)
 	}
