@@ -3,9 +3,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -141,11 +143,11 @@ func probe(r *replica, path string) string {
 		return path + " fails"
 	}
 	defer func() { _ = response.Body.Close() }()
-	var body strings.Builder
-	if err := response.Write(&body); err != nil || response.StatusCode != http.StatusOK {
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
 		return fmt.Sprintf("%s: HTTP status %d", path, response.StatusCode)
 	}
-	if strings.Contains(body.String(), "podero_facade_breaker_open 1") {
+	if bytes.Contains(body, []byte("\npodero_facade_breaker_open 1\n")) {
 		return "breaker open"
 	}
 	return "OK"
