@@ -120,17 +120,18 @@ func forClient(names ...string) *x509.Certificate {
 // issuer signs tokens and publishes its keys.
 type issuer struct {
 	server *httptest.Server
-	mu     sync.Mutex
-	keys   map[string]*ecdsa.PrivateKey // that are published, by kid
+
+	mu   sync.Mutex
+	keys map[string]*ecdsa.PrivateKey // that are published, by kid
 }
 
 func newIssuer(t *testing.T) *issuer {
 	t.Helper()
 	i := &issuer{keys: map[string]*ecdsa.PrivateKey{"one": newKey(t)}}
 	i.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		var keys []map[string]string
 		i.mu.Lock()
 		defer i.mu.Unlock()
+		var keys []map[string]string
 		for kid, key := range i.keys {
 			point, err := key.PublicKey.Bytes()
 			if err != nil {
@@ -150,6 +151,13 @@ func (i *issuer) rotate(keys map[string]*ecdsa.PrivateKey) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.keys = keys
+}
+
+// publish adds a key to those that are published.
+func (i *issuer) publish(kid string, key *ecdsa.PrivateKey) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.keys[kid] = key
 }
 
 // claims are those of a good token.

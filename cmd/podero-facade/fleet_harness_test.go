@@ -1,4 +1,4 @@
-//go:build fleet
+//go:build fleet || chaos
 
 package main
 
@@ -48,7 +48,7 @@ const (
 type fleet struct {
 	t        *testing.T
 	dir      string
-	upstream *httptest.Server
+	upstream string       // the URL of Podero and its token endpoint
 	asked    atomic.Int64 // lookups at the upstream
 	names    *nameServer
 	redis    *exec.Cmd
@@ -56,6 +56,7 @@ type fleet struct {
 	replicas []*replica
 	started  int // so far
 	flags    []string
+	shell    string // what a replica's shell runs first, if it has one
 
 	grpcPort, httpPort, adminPort, redisPort, nginxPort string
 }
@@ -86,15 +87,10 @@ func freePort(t *testing.T) string {
 // newFleet starts a fleet of n replicas, which share answers or not.
 func newFleet(t *testing.T, n int, share bool) *fleet {
 	t.Helper()
-	f := &fleet{
-		t: t, dir: t.TempDir(), names: newNameServer(t),
-		grpcPort: freePort(t), httpPort: freePort(t), adminPort: freePort(t), redisPort: freePort(t), nginxPort: freePort(t),
-	}
-	if err := os.Chmod(f.dir, 0o755); err != nil { // nginx's workers are another user's
-		t.Fatal(err)
-	}
-	f.upstream = httptest.NewServer(http.HandlerFunc(f.answer))
-	t.Cleanup(f.upstream.Close)
+	f := emptyFleet(t)
+	upstream := httptest.NewServer(http.HandlerFunc(f.answer))
+	t.Cleanup(upstream.Close)
+	f.upstream = upstream.URL
 	f.flags = []string{"--cache-ttl=1h"}
 	if share {
 		f.startRedis()
@@ -104,6 +100,19 @@ func newFleet(t *testing.T, n int, share bool) *fleet {
 		f.start()
 	}
 	f.startNginx()
+	return f
+}
+
+// emptyFleet returns a fleet without upstream and replicas.
+func emptyFleet(t *testing.T) *fleet {
+	t.Helper()
+	f := &fleet{
+		t: t, dir: t.TempDir(), names: newNameServer(t),
+		grpcPort: freePort(t), httpPort: freePort(t), adminPort: freePort(t), redisPort: freePort(t), nginxPort: freePort(t),
+	}
+	if err := os.Chmod(f.dir, 0o755); err != nil { // nginx's workers are another user's
+		t.Fatal(err)
+	}
 	return f
 }
 
@@ -164,10 +173,14 @@ func (f *fleet) start() *replica {
 	f.started++
 	host := fmt.Sprintf("127.77.%d.%d", f.started/200, 1+f.started%200)
 	r := &replica{host: host, admin: host + ":" + f.adminPort, log: &output{}}
-	r.cmd = exec.Command(os.Args[0], append([]string{"serve", "--client-id=fleet", "--log-level=warn", "--shutdown-drain-delay=2s",
-		"--upstream-url=" + f.upstream.URL + "/api/partners/v2.0", "--token-url=" + f.upstream.URL + "/oauth2/token/",
-		"--grpc-listen=" + host + ":" + f.grpcPort, "--http-listen=" + host + ":" + f.httpPort, "--admin-listen=" + r.admin,
-	}, f.flags...)...)
+	command := []string{os.Args[0]}
+	if f.shell != "" {
+		command = []string{"sh", "-c", f.shell + `; exec "$0" "$@"`, os.Args[0]}
+	}
+	args := append(command[1:], "serve", "--client-id=fleet", "--log-level=warn", "--shutdown-drain-delay=2s",
+		"--upstream-url="+f.upstream+"/api/partners/v2.0", "--token-url="+f.upstream+"/oauth2/token/",
+		"--grpc-listen="+host+":"+f.grpcPort, "--http-listen="+host+":"+f.httpPort, "--admin-listen="+r.admin)
+	r.cmd = exec.Command(command[0], append(args, f.flags...)...)
 	r.cmd.Env = append(os.Environ(), asProgram+"=1", "PODERO_FACADE_CLIENT_SECRET=fleet", "NO_PROXY=*")
 	r.cmd.Stderr = r.log
 	f.run(r.cmd)
