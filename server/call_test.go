@@ -70,28 +70,35 @@ func TestATraceGoesOnToPodero(t *testing.T) {
 	s.checkDiscretion(t)
 }
 
+// TestACallerWhoLeavesEndsTheUpstreamCall has two calls, as the attempt of one may go on without its caller.
 func TestACallerWhoLeavesEndsTheUpstreamCall(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol.name, func(t *testing.T) {
-			arrived, ended := make(chan struct{}), make(chan struct{})
+			arrived, ended := make(chan struct{}), make(chan struct{}, 2)
 			s := start(t, newUpstream(t, func(_ http.ResponseWriter, r *http.Request) {
-				close(arrived)
+				arrived <- struct{}{}
 				<-r.Context().Done()
-				close(ended)
+				ended <- struct{}{}
 			}, nil), nil)
-			ctx, leave := context.WithCancel(t.Context())
-			done := make(chan answer, 1)
-			go func() { done <- protocol.lookup(ctx, t, s, theUser(), nil) }()
-			<-arrived
-			leave()
-			if got := <-done; got.code != codes.Canceled {
-				t.Errorf("%v %s", got.code, got.reason)
+			for _, id := range []string{"one", "two"} {
+				ctx, leave := context.WithCancel(t.Context())
+				done := make(chan answer, 1)
+				go func() {
+					done <- protocol.lookup(ctx, t, s, &userv1.GetUserByExternalIdRequest{OrgId: orgID, ExternalId: id}, nil)
+				}()
+				<-arrived
+				leave()
+				if got := <-done; got.code != codes.Canceled {
+					t.Errorf("%v %s", got.code, got.reason)
+				}
 			}
 			<-ended
-			if err := s.stop(); err != nil {
+			s.await(t, `podero_facade_lookups_total{reason="CALLER_CANCELLED"}`, "2")
+			if err := s.stop(); err != nil { // which ends the other attempt
 				t.Error(err)
 			}
-			if log := s.log.String(); !strings.Contains(log, "CALLER_CANCELLED") || strings.Contains(log, "UPSTREAM_") {
+			<-ended
+			if log := s.log.String(); strings.Contains(log, "UPSTREAM_") {
 				t.Errorf("log %s", log)
 			}
 		})
