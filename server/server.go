@@ -108,8 +108,8 @@ func (s *Server) newFinder(observed *telemetry.Telemetry, lookups, tokenRequests
 	if err != nil {
 		return nil, err
 	}
-	limiter := resilience.NewLimiter(config.UpstreamMaxConcurrency, config.UpstreamAttemptTimeout, client)
-	breaker := resilience.NewBreaker(s.log, limiter)
+	limiter := resilience.NewLimiter(config.UpstreamMaxConcurrency, resilience.DefaultMaxLimit, client)
+	breaker := resilience.NewBreaker(s.log, limiter.SlowStart, limiter)
 	var finder podero.Finder = breaker
 	watchLoad(metrics, limiter, breaker)
 	if config.UpstreamAuth == AuthClientCredentials {
