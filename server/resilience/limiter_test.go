@@ -113,6 +113,11 @@ func (w *workers) serve(served, left chan struct{}) {
 	close(served)
 }
 
+// poisson returns the time until the next event of a Poisson process with a rate per second.
+func poisson(rate float64) time.Duration {
+	return time.Duration(rand.ExpFloat64() / rate * float64(time.Second))
+}
+
 // load calls a Finder at a steady rate for some time, each call with 10 s, and returns how many
 // succeeded and failed, by reason, of those that ended by the end.
 func load(t *testing.T, f podero.Finder, rate float64, duration time.Duration) map[string]int {
@@ -147,7 +152,7 @@ func impatientLoad(t *testing.T, f podero.Finder, rate float64, patience, durati
 				ended[reason]++
 			}
 		})
-		time.Sleep(time.Duration(rand.ExpFloat64() / rate * float64(time.Second)))
+		time.Sleep(poisson(rate))
 	}
 	mu.Lock()
 	defer mu.Unlock()

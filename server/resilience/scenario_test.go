@@ -2,7 +2,6 @@ package resilience
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -35,7 +34,7 @@ func play(t *testing.T, f podero.Finder, rate float64, deadline, duration time.D
 	var running sync.WaitGroup
 	for time.Since(p.begun) < duration {
 		running.Go(func() { p.call(t.Context(), f, deadline) })
-		time.Sleep(time.Duration(rand.ExpFloat64() / rate * float64(time.Second)))
+		time.Sleep(poisson(rate))
 	}
 	running.Wait()
 	return p
