@@ -126,8 +126,8 @@ func (s *Server) newFinder(observed *telemetry.Telemetry, api, tokenRequests htt
 	if err != nil {
 		return nil, err
 	}
-	limiter := resilience.NewLimiter(config.UpstreamMaxConcurrency, config.UpstreamAttemptTimeout, client)
-	breaker := resilience.NewBreaker(s.log, limiter)
+	limiter := resilience.NewLimiter(config.UpstreamMaxConcurrency, resilience.DefaultMaxLimit, client)
+	breaker := resilience.NewBreaker(s.log, limiter.SlowStart, limiter)
 	var finder podero.Finder = breaker
 	watchLoad(metrics, limiter, breaker)
 	clientSecret, err := s.clientSecret(metrics)

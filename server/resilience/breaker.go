@@ -12,114 +12,128 @@ import (
 	"example.com/podero-facade/server/podero"
 )
 
-// When a Breaker opens, and how it tries to close (contract.md, section 6).
+// When a Breaker opens, and how it probes while it is open (contract.md, section 6).
 const (
-	breakerSlices   = 10 // of a second each
+	breakerBuckets  = 10 // of a second each
 	breakerAttempts = 20
-	firstTrial      = 5 * time.Second
-	nextTrial       = time.Second
+	firstProbe      = 5 * time.Second
+	nextProbe       = time.Second
 )
 
-// Breaker leaves Podero alone once it fails too often: at least half of 20 or more attempts within 10 s.
-// It then answers at once, and lets one call through after 5 s and one a second from then on, until one
-// succeeds.
+// Breaker is a circuit breaker: it opens when at least half of 20 or more attempts within 10 s fail. While
+// it is open, calls fail at once, except for probes: one after 5 s and one a second from then on, until
+// one succeeds.
 type Breaker struct {
-	next podero.Finder
-	log  *slog.Logger
+	next   podero.Finder
+	log    *slog.Logger
+	closed func()
 
-	mu     sync.Mutex
-	epoch  time.Time
-	slices [breakerSlices]slice // of the last 10 s, by second
-	open   bool
-	trial  time.Time // while open, when to let a call through
+	mu       sync.Mutex
+	epoch    time.Time
+	buckets  [breakerBuckets]bucket // the last 10 s
+	cut      int                    // attempts that were cut so far,
+	resolved int                    // of which so many are accounted for by a success or failure since
+	open     bool
+	probe    time.Time // while open, when the next probe may begin
 }
 
-// slice is what happened in a second.
-type slice struct{ second, attempts, failures int }
+// ticket is what an attempt was admitted with.
+type ticket struct {
+	probe bool
+	cut   int // attempts that had been cut before
+}
 
-// NewBreaker returns a closed Breaker in front of a Finder.
-func NewBreaker(log *slog.Logger, next podero.Finder) *Breaker {
-	return &Breaker{next: next, log: log, epoch: time.Now()}
+// bucket has the numbers of one second.
+type bucket struct{ second, attempts, failures int }
+
+// NewBreaker returns a closed Breaker in front of a Finder. closed is called whenever a probe succeeds.
+func NewBreaker(log *slog.Logger, closed func(), next podero.Finder) *Breaker {
+	return &Breaker{next: next, log: log, closed: closed, epoch: time.Now()}
 }
 
 // Find finds the document, unless the breaker is open.
 func (b *Breaker) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
-	trial, wait := b.admit()
+	ticket, wait := b.admit()
 	if wait > 0 {
 		return nil, &fault.Error{Kind: fault.UpstreamCircuitOpen, RetryAfter: wait, Local: true, Final: true}
 	}
 	message, err := b.next.Find(ctx, key)
-	if failed, counts := outcome(ctx, err); counts {
-		b.record(trial, failed)
-	}
+	b.record(ticket, classify(err))
 	return message, err
 }
 
-// IsOpen reports whether callers are answered without asking Podero.
+// IsOpen reports whether calls fail without an attempt.
 func (b *Breaker) IsOpen() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.open
 }
 
-// outcome reports whether an attempt failed for Podero's fault, and whether it says anything about Podero.
-func outcome(ctx context.Context, err error) (failed, counts bool) {
-	if err == nil {
-		return false, true
-	}
-	failure := fault.From(err)
-	if failure.Local || ctx.Err() != nil {
-		return false, false
-	}
-	return failure.Kind == fault.UpstreamUnavailable || failure.Kind == fault.UpstreamTimeout, true
-}
-
-// admit reports whether a call is a trial, or how long callers have to wait.
-func (b *Breaker) admit() (trial bool, wait time.Duration) {
+// admit returns a ticket, or how long it is until the next probe.
+func (b *Breaker) admit() (ticket, time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.open {
-		return false, 0
+		return ticket{cut: b.cut}, 0
 	}
 	now := time.Now()
-	if wait := b.trial.Sub(now); wait > 0 {
-		return false, wait
+	if wait := b.probe.Sub(now); wait > 0 {
+		return ticket{}, wait
 	}
-	b.trial = now.Add(nextTrial)
-	return true, 0
+	b.probe = now.Add(nextProbe)
+	return ticket{probe: true}, 0
 }
 
-func (b *Breaker) record(trial, failed bool) {
+// record takes the outcome of an attempt into account. An attempt that was cut says nothing by itself, but
+// one that runs on after its callers left speaks for those that were cut in the meantime.
+func (b *Breaker) record(t ticket, result outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case b.open && trial && !failed:
-		b.open, b.slices = false, [breakerSlices]slice{}
-		b.log.Info("Podero answers again: breaker closed")
-	case b.open: // what was under way when it opened says nothing new
-	case b.tooMany(failed):
-		b.open, b.trial = true, time.Now().Add(firstTrial)
-		b.log.Warn("Podero fails too often: breaker opened")
+	case b.open: // attempts that began before it opened are no news
+		if t.probe && result == succeeded {
+			b.close()
+		}
+	case result == cut:
+		b.cut++
+	case result == succeeded:
+		b.resolved = b.cut
+		b.count(1, 0)
+	case result == failed, result == timedOut:
+		failures := 1 + b.cut - max(b.resolved, t.cut)
+		b.resolved = b.cut
+		if b.count(failures, failures) {
+			b.open, b.probe = true, time.Now().Add(firstProbe)
+			b.log.Warn("Podero fails too often: breaker opened")
+		}
 	}
 }
 
-// tooMany counts an attempt and reports whether too many of the last ones failed.
-func (b *Breaker) tooMany(failed bool) bool {
+// close closes the breaker. The caller holds b.mu.
+func (b *Breaker) close() {
+	b.open, b.buckets, b.resolved = false, [breakerBuckets]bucket{}, b.cut
+	b.closed()
+	b.log.Info("Podero answers again: breaker closed")
+}
+
+// count adds attempts to the current bucket, and reports whether too many of the last 10 s failed.
+// The caller holds b.mu.
+func (b *Breaker) count(attempts, failures int) bool {
 	second := int(time.Since(b.epoch) / time.Second)
-	s := &b.slices[second%breakerSlices]
-	if s.second != second {
-		*s = slice{second: second}
+	current := &b.buckets[second%breakerBuckets]
+	if current.second != second {
+		*current = bucket{second: second}
 	}
-	s.attempts++
-	if !failed {
+	current.attempts += attempts
+	current.failures += failures
+	if failures == 0 {
 		return false
 	}
-	s.failures++
-	attempts, failures := 0, 0
-	for _, s := range b.slices {
-		if second-s.second < breakerSlices {
-			attempts += s.attempts
-			failures += s.failures
+	attempts, failures = 0, 0
+	for _, recent := range b.buckets {
+		if second-recent.second < breakerBuckets {
+			attempts += recent.attempts
+			failures += recent.failures
 		}
 	}
 	return attempts >= breakerAttempts && 2*failures >= attempts

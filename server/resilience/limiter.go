@@ -3,6 +3,7 @@ package resilience
 import (
 	"container/list"
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -13,102 +14,79 @@ import (
 )
 
 const (
-	// A call waits for its turn up to patience, or up to impatience once others have waited for that
-	// long without a break: then the queue is no burst, and would only make all late. It never waits for
-	// more than half of its time, nor until less is left than enough times what lookups usually take: those that
-	// wait in an overload wait as long as they may, and would all begin too late.
-	patience   = 2 * time.Second
-	impatience = 500 * time.Millisecond
-	enough     = 1.5
+	// A call never queues for more than half of its time, and keeps minHeadroom times the typical latency:
+	// otherwise, under overload, every call would begin too late to finish.
+	minHeadroom = 1.5
 
-	averaged = 16 // lookups that make what is usual, about
-
-	overloadedFor = time.Second // what callers are told to wait
-
-	maxQueue = 4096 // calls that wait; each takes some kilobytes
+	ewmaWindow         = 16          // lookups in the moving average of latencies, about
+	overloadRetryAfter = time.Second // what a rejected caller is told to wait
 )
 
-// Limiter bounds how many lookups ask Podero at the same time.
+// Limiter bounds the number of concurrent upstream requests. Calls that exceed the limit wait in a FIFO
+// queue for a slot. The length of the queue is bounded by the time that calls may wait, and by Share.
 type Limiter struct {
 	next podero.Finder
 
 	mu       sync.Mutex
-	pacer    *pacer // nil for a fixed limit
+	adaptive *adaptiveLimit // nil if the limit is fixed
 	limit    int
 	inFlight int
-	queue    list.List     // of chan struct{}: who waits, the first in front
-	standing time.Time     // since when there is a queue
-	usual    time.Duration // what lookups take that are not late
+	queue    list.List     // of chan struct{}, closed when the call gets a slot
+	typical  time.Duration // latency of successful lookups; 0 before the first
 }
 
-// NewLimiter returns a Limiter in front of a Finder. A limit of 0 adapts to what Podero
-// bears; timeout is that of an attempt.
-func NewLimiter(limit int, timeout time.Duration, next podero.Finder) *Limiter {
+// NewLimiter returns a Limiter in front of a Finder. A limit of 0 adapts to the upstream's capacity, up to
+// maxLimit.
+func NewLimiter(limit, maxLimit int, next podero.Finder) *Limiter {
 	l := &Limiter{next: next, limit: limit}
 	if limit == 0 {
-		l.pacer = newPacer(timeout)
-		l.limit = l.pacer.limit
+		l.adaptive = newAdaptiveLimit(maxLimit)
+		l.limit = int(l.adaptive.limit)
 	}
 	return l
 }
 
-// Find finds the document when its turn comes.
+// Find finds the document once there is a slot.
 func (l *Limiter) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
 	if err := l.acquire(ctx); err != nil {
 		return nil, err
 	}
 	begun := time.Now()
-	completed := false
-	defer func() {
-		if !completed { // a panic
-			l.release(begun, neutral)
-		}
-	}()
+	result := notAttempted // if next panics
+	defer func() { l.release(begun, result) }()
 	message, err := l.next.Find(ctx, key)
-	completed = true
-	l.release(begun, l.resultOf(ctx, begun, err))
+	result = classify(err)
+	if result == succeeded && ctx.Err() != nil {
+		result = cut // it went on after its callers had left, and was of no use to them
+	}
 	return message, err
 }
 
-// Limit returns how many lookups may ask Podero at the same time, at present.
+// Limit returns the present limit.
 func (l *Limiter) Limit() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.limit
 }
 
-// InFlight returns how many lookups are asking Podero.
+// InFlight returns the number of lookups that have a slot.
 func (l *Limiter) InFlight() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.inFlight
 }
 
-// resultOf returns what an attempt says about the load that Podero bears.
-func (l *Limiter) resultOf(ctx context.Context, begun time.Time, err error) result {
-	if err == nil {
-		return inTime
-	}
-	now := time.Now()
-	if deadline, ok := ctx.Deadline(); ok && !now.Before(deadline) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.usual == 0 || now.Sub(begun) < l.usual {
-			return neutral // the callers' time was too short, which says nothing about Podero's
-		}
-		return outOfTime
-	}
-	switch {
-	case ctx.Err() != nil:
-		return neutral // the callers left
-	case fault.Is(err, fault.UpstreamTimeout):
-		return late
-	default:
-		return inTime
+// SlowStart lowers an adaptive limit to its minimum, for an upstream that has just recovered.
+func (l *Limiter) SlowStart() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.adaptive != nil {
+		l.adaptive.lower(minLimit, time.Now())
+		l.limit = int(l.adaptive.limit)
 	}
 }
 
-// acquire waits for a turn.
+// acquire waits for a slot.
 func (l *Limiter) acquire(ctx context.Context) error {
 	l.mu.Lock()
 	if l.inFlight < l.limit {
@@ -116,79 +94,63 @@ func (l *Limiter) acquire(ctx context.Context) error {
 		l.mu.Unlock()
 		return nil
 	}
-	if l.queue.Len() == 0 {
-		l.standing = time.Now()
-	}
-	wait := l.longest(ctx)
-	if wait <= 0 || l.queue.Len() >= maxQueue {
-		defer l.mu.Unlock()
-		return l.turnAway(ctx)
-	}
-	turn := make(chan struct{})
-	place := l.queue.PushBack(turn)
+	slot, queued := make(chan struct{}), time.Now()
+	elem := l.queue.PushBack(slot)
 	l.mu.Unlock()
-
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-turn:
-		return nil
-	case <-timer.C:
-	case <-ctx.Done():
+	for ctx.Err() == nil {
+		// The deadline of a coalesced lookup moves when a more patient caller joins.
+		wait := l.maxWait(ctx, queued)
+		if wait <= 0 {
+			break
+		}
+		select {
+		case <-slot:
+			return nil
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
 	}
-	return l.giveUp(ctx, turn, place)
+	return l.abandon(ctx, slot, elem)
 }
 
-// longest returns how long a call may wait for its turn. The caller holds l.mu.
-func (l *Limiter) longest(ctx context.Context) time.Duration {
-	wait := patience
-	if time.Since(l.standing) > patience {
-		wait = impatience
+// maxWait returns how much longer a queued call may wait for a slot.
+func (l *Limiter) maxWait(ctx context.Context, queued time.Time) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return math.MaxInt64
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		left := time.Until(deadline)
-		wait = min(wait, left/2, left-time.Duration(enough*float64(l.usual)))
-	}
-	return wait
+	l.mu.Lock()
+	headroom := time.Duration(minHeadroom * float64(l.typical))
+	l.mu.Unlock()
+	headroom = max(headroom, deadline.Sub(queued)/2)
+	return time.Until(deadline.Add(-headroom))
 }
 
-// giveUp ends a wait, unless the turn came at the last moment.
-func (l *Limiter) giveUp(ctx context.Context, turn chan struct{}, place *list.Element) error {
+// abandon ends a wait, unless the call got a slot at the last moment.
+func (l *Limiter) abandon(ctx context.Context, slot chan struct{}, elem *list.Element) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
-	case <-turn:
+	case <-slot:
 		return nil
 	default:
 	}
-	l.queue.Remove(place)
-	return l.turnAway(ctx)
-}
-
-// turnAway returns why a call gets no turn. The caller holds l.mu.
-func (l *Limiter) turnAway(ctx context.Context) error {
+	l.queue.Remove(elem)
 	if err := ctx.Err(); err != nil {
 		return fault.Ended(err)
 	}
-	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) { // a shared lookup's ends a moment later
+	// A coalesced lookup outlives its deadline by a moment, until its callers have left.
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		return fault.Ended(context.DeadlineExceeded)
 	}
-	if l.pacer != nil {
-		l.pacer.round.refused = true
-	}
-	return &fault.Error{Kind: fault.Overloaded, RetryAfter: overloadedFor, Local: true, Final: true}
+	return &fault.Error{Kind: fault.Overloaded, RetryAfter: overloadRetryAfter, Local: true, Final: true}
 }
 
-// release ends an attempt, and gives its place and what the limit has grown by to those who wait.
-func (l *Limiter) release(begun time.Time, r result) {
+// release frees the slot of an attempt, and passes on all free slots to queued calls.
+func (l *Limiter) release(begun time.Time, result outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if r == inTime {
-		l.average(time.Since(begun))
-	}
-	if l.pacer != nil {
-		l.limit = l.pacer.ended(begun, r, l.inFlight)
-	}
+	l.learn(begun, result)
 	l.inFlight--
 	for l.inFlight < l.limit && l.queue.Len() > 0 {
 		l.inFlight++
@@ -196,10 +158,24 @@ func (l *Limiter) release(begun time.Time, r result) {
 	}
 }
 
-// average notes what a lookup took. The caller holds l.mu.
-func (l *Limiter) average(took time.Duration) {
-	if l.usual == 0 {
-		l.usual = took
+// learn takes the outcome of an attempt into account. The caller holds l.mu.
+func (l *Limiter) learn(begun time.Time, result outcome) {
+	elapsed := time.Since(begun)
+	switch result {
+	case succeeded:
+		if l.typical == 0 {
+			l.typical = elapsed
+		}
+		l.typical += (elapsed - l.typical) / ewmaWindow
+	case cut:
+		if l.typical == 0 || elapsed < l.typical {
+			return // the deadline was too short, whatever the load
+		}
+	case failed, notAttempted:
+		return
 	}
-	l.usual += (took - l.usual) / averaged
+	if l.adaptive != nil {
+		l.adaptive.record(begun, result, l.inFlight)
+		l.limit = int(l.adaptive.limit)
+	}
 }

@@ -11,8 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	userv1 "example.com/podero-facade/gen/podero/user/v1"
-
 	"google.golang.org/protobuf/proto"
 
 	"example.com/podero-facade/server/fault"
@@ -26,37 +24,11 @@ func (f finder) Find(ctx context.Context, key podero.Key) (proto.Message, error)
 	return f(ctx, key)
 }
 
-func TestTheQueueIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHeld()
-		l := NewLimiter(1, time.Second, h)
-		var calls sync.WaitGroup
-		var found, refused atomic.Int64
-		for range 1 + maxQueue + 100 {
-			calls.Go(func() {
-				begun := time.Now()
-				switch _, err := l.Find(within(t, time.Minute), podero.Key{}); {
-				case err == nil:
-					found.Add(1)
-				case fault.Is(err, fault.Overloaded) && time.Since(begun) == 0:
-					refused.Add(1)
-				}
-			})
-		}
-		synctest.Wait()
-		close(h.release)
-		calls.Wait()
-		if found.Load() != 1+maxQueue || refused.Load() != 100 {
-			t.Errorf("%d were found and %d refused at once", found.Load(), refused.Load())
-		}
-	})
-}
-
 func TestACallThatCannotWaitIsToldWhyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeld()
-		l := NewLimiter(1, time.Second, h)
-		l.usual = time.Second
+		l := NewLimiter(1, 0, h)
+		l.typical = time.Second
 		var first sync.WaitGroup
 		first.Go(func() { _, _ = l.Find(within(t, time.Minute), podero.Key{}) })
 		synctest.Wait()
@@ -77,12 +49,20 @@ func TestACallThatCannotWaitIsToldWhyAtOnce(t *testing.T) {
 	})
 }
 
-// workers is an upstream with a number of workers and a queue before them. Each attempt has 3 s.
+// workers is an upstream with a number of workers and a FIFO queue in front of them. Each attempt has 3 s.
 type workers struct {
-	free    chan struct{}
-	service atomic.Int64 // nanoseconds for each lookup
-	varied  bool         // whether that is an average: half of it is fixed, and half exponentially distributed
-	done    atomic.Int64 // lookups that were answered
+	free      chan struct{}
+	service   atomic.Int64 // nanoseconds for each lookup
+	varied    bool         // whether that is an average: half of it is fixed, and half exponentially distributed
+	oblivious bool         // whether requests stay in the queue when their callers leave
+	witness   atomic.Bool  // whether an attempt goes on after its caller left, as one at a time does
+	done      atomic.Int64 // lookups that succeeded
+}
+
+func newWorkers(n int, service time.Duration) *workers {
+	w := &workers{free: make(chan struct{}, n)}
+	w.service.Store(int64(service))
+	return w
 }
 
 func (w *workers) time() time.Duration {
@@ -93,41 +73,49 @@ func (w *workers) time() time.Duration {
 	return time.Duration(service)
 }
 
-func newWorkers(n int, service time.Duration) *workers {
-	w := &workers{free: make(chan struct{}, n)}
-	w.service.Store(int64(service))
-	return w
+func (w *workers) Find(ctx context.Context, _ podero.Key) (proto.Message, error) {
+	served, left := make(chan struct{}), make(chan struct{})
+	go w.serve(served, left)
+	timeout := time.NewTimer(3 * time.Second)
+	defer timeout.Stop()
+	ended := ctx.Done()
+	for {
+		select {
+		case <-served:
+			w.done.Add(1)
+			return found, nil
+		case <-timeout.C:
+			close(left)
+			return nil, &fault.Error{Kind: fault.UpstreamTimeout, Cause: errors.New("late"), Transient: true}
+		case <-ended:
+			if !w.witness.CompareAndSwap(false, true) {
+				close(left)
+				return nil, fault.Ended(ctx.Err())
+			}
+			defer w.witness.Store(false)
+			ended = nil
+		}
+	}
 }
 
-func (w *workers) Find(ctx context.Context, _ podero.Key) (proto.Message, error) {
-	attempt, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	late := func() error {
-		if err := ctx.Err(); err != nil {
-			return fault.Ended(err)
-		}
-		failure := fault.New(fault.UpstreamTimeout, errors.New("late"))
-		failure.Transient = true
-		return failure
+// serve serves a request. Once it began it goes on to its end, whether anybody waits or not, as in most servers.
+func (w *workers) serve(served, left chan struct{}) {
+	if w.oblivious {
+		left = nil
 	}
 	select {
 	case w.free <- struct{}{}:
-	case <-attempt.Done():
-		return nil, late()
+	case <-left:
+		return
 	}
-	served := make(chan struct{})
-	go func() { // to its end, whether anybody waits or not, as most servers do
-		time.Sleep(w.time())
-		<-w.free
-		close(served)
-	}()
-	select {
-	case <-served:
-		w.done.Add(1)
-		return &userv1.User{}, nil
-	case <-attempt.Done():
-		return nil, late()
-	}
+	time.Sleep(w.time())
+	<-w.free
+	close(served)
+}
+
+// poisson returns the time until the next event of a Poisson process with a rate per second.
+func poisson(rate float64) time.Duration {
+	return time.Duration(rand.ExpFloat64() / rate * float64(time.Second))
 }
 
 // load calls a Finder at a steady rate for some time, each call with 10 s, and returns how many
@@ -151,6 +139,9 @@ func impatientLoad(t *testing.T, f podero.Finder, rate float64, patience, durati
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			_, err := f.Find(ctx, podero.Key{})
+			if ctx.Err() != nil { // the caller left, even if its attempt went on
+				err = ctx.Err()
+			}
 			reason := "OK"
 			if err != nil {
 				reason = fault.From(err).Kind.Reason()
@@ -161,7 +152,7 @@ func impatientLoad(t *testing.T, f podero.Finder, rate float64, patience, durati
 				ended[reason]++
 			}
 		})
-		time.Sleep(time.Duration(rand.ExpFloat64() / rate * float64(time.Second)))
+		time.Sleep(poisson(rate))
 	}
 	mu.Lock()
 	defer mu.Unlock()
@@ -182,7 +173,8 @@ func TestNothingIsTurnedAwayWhileTheLimitIsNew(t *testing.T) {
 // chain is the whole of the resilience in front of an upstream.
 func chain(upstream podero.Finder, limit int) podero.Finder {
 	log := slog.New(slog.DiscardHandler)
-	return NewRetry(3, NewPause(NewBreaker(log, NewLimiter(limit, 3*time.Second, upstream))))
+	limiter := NewLimiter(limit, DefaultMaxLimit, upstream)
+	return NewRetry(3, NewPause(NewBreaker(log, limiter.SlowStart, limiter)))
 }
 
 func TestGoodputUnderFourTimesTheCapacity(t *testing.T) {
@@ -264,5 +256,107 @@ func TestHopelessCallersDoNotLowerTheLimit(t *testing.T) {
 		}
 		both.Wait()
 		time.Sleep(time.Minute)
+	})
+}
+
+// An impatient first caller must not have a patient one rejected who joined its lookup.
+func TestAQueuedLookupHasTheTimeOfItsMostPatientCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLimiter(1, 0, finder(func(context.Context, podero.Key) (proto.Message, error) {
+			time.Sleep(3 * time.Second)
+			return found, nil
+		}))
+		s := NewShare(l)
+		var calls sync.WaitGroup
+		call := func(path string, deadline time.Duration) (err error) {
+			ctx, cancel := context.WithTimeout(t.Context(), deadline)
+			defer cancel()
+			_, err = s.Find(ctx, podero.Key{Path: path})
+			return err
+		}
+		calls.Go(func() { _ = call("a", time.Minute) }) // takes the slot
+		synctest.Wait()
+		calls.Go(func() { _ = call("b", time.Second) })
+		time.Sleep(100 * time.Millisecond)
+		calls.Go(func() {
+			if err := call("b", time.Minute); err != nil {
+				t.Errorf("the patient caller: %v", err)
+			}
+		})
+		calls.Wait()
+		s.Close()
+	})
+}
+
+// use has some calls in flight at the same time, again and again.
+func use(t *testing.T, l *Limiter, calls int, duration time.Duration) {
+	t.Helper()
+	begun := time.Now()
+	var running sync.WaitGroup
+	for range calls {
+		running.Go(func() {
+			for time.Since(begun) < duration {
+				_, _ = l.Find(within(t, time.Minute), podero.Key{})
+			}
+		})
+	}
+	running.Wait()
+}
+
+func TestTheAdaptiveLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		upstream := newWorkers(100000, time.Second)
+		l := NewLimiter(0, 500, upstream)
+		step := func(what string, want int) {
+			t.Helper()
+			if got := l.Limit(); got != want {
+				t.Errorf("%s: limit %d, want %d", what, got, want)
+			}
+		}
+		step("new", initialLimit)
+		use(t, l, 1000, 10*time.Second)
+		step("at its maximum", 500)
+		l.SlowStart()
+		step("slow start", minLimit)
+		var running sync.WaitGroup
+		running.Go(func() { use(t, l, 1000, 25*time.Second) })
+		time.Sleep(2500 * time.Millisecond)
+		step("after 2 round trips", 4*minLimit)
+		running.Wait()
+		step("after the recovery time", 500)
+		use(t, l, 50, 25*time.Second)
+		step("partly used", 200)
+		use(t, l, 1, 25*time.Second)
+		step("unused", initialLimit)
+	})
+}
+
+func TestAClosedBreakerMeansASlowStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fails := false
+		upstream := newWorkers(100000, time.Second)
+		limiter := NewLimiter(0, DefaultMaxLimit, finder(func(ctx context.Context, key podero.Key) (proto.Message, error) {
+			if fails {
+				return nil, broken
+			}
+			return upstream.Find(ctx, key)
+		}))
+		b := NewBreaker(slog.New(slog.DiscardHandler), limiter.SlowStart, limiter)
+		use(t, limiter, 1000, 10*time.Second)
+		if got := limiter.Limit(); got < 900 {
+			t.Fatalf("limit %d, want 900 or more", got)
+		}
+		fails = true
+		for range breakerAttempts {
+			_, _ = b.Find(within(t, time.Minute), podero.Key{})
+		}
+		fails = false
+		time.Sleep(firstProbe)
+		if _, err := b.Find(within(t, time.Minute), podero.Key{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := limiter.Limit(); got != minLimit {
+			t.Errorf("limit %d, want %d", got, minLimit)
+		}
 	})
 }

@@ -233,7 +233,7 @@ func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		s := &script{outcomes: []error{broken}}
-		b := NewBreaker(slog.New(slog.NewTextHandler(&log, nil)), s)
+		b := NewBreaker(slog.New(slog.NewTextHandler(&log, nil)), func() {}, s)
 		call := func() *fault.Error {
 			_, err := b.Find(t.Context(), podero.Key{})
 			if err == nil {
@@ -294,7 +294,7 @@ func TestWhatDoesNotOpenTheBreaker(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := NewBreaker(slog.New(slog.DiscardHandler), &script{outcomes: c.outcomes})
+				b := NewBreaker(slog.New(slog.DiscardHandler), func() {}, &script{outcomes: c.outcomes})
 				for range 100 {
 					if _, err := b.Find(c.ctx, podero.Key{}); fault.Is(err, fault.UpstreamCircuitOpen) {
 						t.Fatal("opened")

@@ -179,7 +179,7 @@ func TestAPanicInASharedLookupIsAnError(t *testing.T) {
 func TestAFixedLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeld()
-		l := NewLimiter(10, time.Second, h)
+		l := NewLimiter(10, 0, h)
 		var (
 			calls   sync.WaitGroup
 			mu      sync.Mutex
@@ -205,7 +205,7 @@ func TestAFixedLimit(t *testing.T) {
 		if len(h.begun) != 10 {
 			t.Errorf("%d at the same time, want 10", len(h.begun))
 		}
-		time.Sleep(2500 * time.Millisecond)
+		time.Sleep(5500 * time.Millisecond)
 		mu.Lock()
 		if len(refused) != 20 {
 			t.Errorf("%d refused, want 20", len(refused))
@@ -224,7 +224,7 @@ func TestAFixedLimit(t *testing.T) {
 }
 
 func TestAPanicGivesItsPlaceBack(t *testing.T) {
-	l := NewLimiter(1, time.Second, finder(func(context.Context, podero.Key) (proto.Message, error) { panic("x") }))
+	l := NewLimiter(1, 0, finder(func(context.Context, podero.Key) (proto.Message, error) { panic("x") }))
 	for range 3 {
 		func() {
 			defer func() { _ = recover() }()
