@@ -126,7 +126,7 @@ func (s *Server) newFinder(observed *telemetry.Telemetry, api, tokenRequests htt
 	if err != nil {
 		return nil, err
 	}
-	limiter := resilience.NewLimiter(config.UpstreamMaxConcurrency, resilience.DefaultMaxLimit, client)
+	limiter := resilience.NewLimiter(config.UpstreamMaxConcurrency, s.connections.upstream, client)
 	breaker := resilience.NewBreaker(s.log, limiter.SlowStart, limiter)
 	var finder podero.Finder = breaker
 	watchLoad(metrics, limiter, breaker)

@@ -31,7 +31,7 @@ func (u *upstream) Find(ctx context.Context, _ podero.Key) (proto.Message, error
 	select {
 	case <-time.After(u.takes):
 	case <-ctx.Done():
-		return nil, fault.Ended(ctx.Err())
+		return nil, fault.FromContext(ctx)
 	}
 	if u.err != nil {
 		return nil, u.err

@@ -210,8 +210,10 @@ func From(err error) *Error {
 	switch {
 	case errors.As(err, &e):
 		return e
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return Ended(err)
+	case errors.Is(err, context.Canceled):
+		return New(CallerCancelled, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return New(UpstreamTimeout, err)
 	default:
 		return New(Internal, err)
 	}
@@ -230,15 +232,6 @@ func FromContext(ctx context.Context) *Error {
 		return New(UpstreamTimeout, cause)
 	}
 	return New(CallerCancelled, cause)
-}
-
-// Ended returns the Error of a call whose context ended: CALLER_CANCELLED or UPSTREAM_TIMEOUT. cause is
-// the context's error.
-func Ended(cause error) *Error {
-	if errors.Is(cause, context.Canceled) {
-		return New(CallerCancelled, cause)
-	}
-	return New(UpstreamTimeout, cause)
 }
 
 // Status returns the error as a gRPC status with all its details.

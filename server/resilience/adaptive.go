@@ -5,9 +5,6 @@ import (
 	"time"
 )
 
-// DefaultMaxLimit is the usual maximum of an adaptive limit.
-const DefaultMaxLimit = 4096
-
 const (
 	minLimit     = 8                // so that a slow upstream is never starved
 	initialLimit = 64               // so that a new replica rejects no calls while it learns

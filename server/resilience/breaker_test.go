@@ -70,7 +70,7 @@ func TestCancellationsDoNotOpenTheBreaker(t *testing.T) {
 			select {
 			case <-time.After(5 * time.Millisecond):
 			case <-ctx.Done():
-				return nil, fault.Ended(ctx.Err())
+				return nil, fault.FromContext(ctx)
 			}
 			if fails {
 				return nil, broken

@@ -136,12 +136,9 @@ func (l *Limiter) abandon(ctx context.Context, slot chan struct{}, elem *list.El
 	default:
 	}
 	l.queue.Remove(elem)
-	if err := ctx.Err(); err != nil {
-		return fault.Ended(err)
-	}
 	// A coalesced lookup outlives its deadline by a moment, until its callers have left.
-	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
-		return fault.Ended(context.DeadlineExceeded)
+	if deadline, ok := ctx.Deadline(); ctx.Err() != nil || ok && !time.Now().Before(deadline) {
+		return fault.FromContext(ctx)
 	}
 	return &fault.Error{Kind: fault.Overloaded, RetryAfter: overloadRetryAfter, Local: true, Final: true}
 }

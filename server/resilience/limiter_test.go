@@ -90,7 +90,7 @@ func (w *workers) Find(ctx context.Context, _ podero.Key) (proto.Message, error)
 		case <-ended:
 			if !w.witness.CompareAndSwap(false, true) {
 				close(left)
-				return nil, fault.Ended(ctx.Err())
+				return nil, fault.FromContext(ctx)
 			}
 			defer w.witness.Store(false)
 			ended = nil
@@ -173,7 +173,7 @@ func TestNothingIsTurnedAwayWhileTheLimitIsNew(t *testing.T) {
 // chain is the whole of the resilience in front of an upstream.
 func chain(upstream podero.Finder, limit int) podero.Finder {
 	log := slog.New(slog.DiscardHandler)
-	limiter := NewLimiter(limit, DefaultMaxLimit, upstream)
+	limiter := NewLimiter(limit, 4096, upstream)
 	return NewRetry(3, NewPause(NewBreaker(log, limiter.SlowStart, limiter)))
 }
 
@@ -335,7 +335,7 @@ func TestAClosedBreakerMeansASlowStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fails := false
 		upstream := newWorkers(100000, time.Second)
-		limiter := NewLimiter(0, DefaultMaxLimit, finder(func(ctx context.Context, key podero.Key) (proto.Message, error) {
+		limiter := NewLimiter(0, 4096, finder(func(ctx context.Context, key podero.Key) (proto.Message, error) {
 			if fails {
 				return nil, broken
 			}

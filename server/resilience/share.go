@@ -71,7 +71,7 @@ func (f *flight) Deadline() (time.Time, bool) {
 func (s *Share) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
 	f := s.join(ctx, key)
 	if f == nil {
-		return nil, &fault.Error{Kind: fault.Overloaded, RetryAfter: overloadedFor, Local: true, Final: true}
+		return nil, &fault.Error{Kind: fault.Overloaded, RetryAfter: overloadRetryAfter, Local: true, Final: true}
 	}
 	select {
 	case <-f.done:

@@ -38,7 +38,7 @@ func (h *held) Find(ctx context.Context, key podero.Key) (proto.Message, error) 
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.ended++
-		return nil, fault.Ended(ctx.Err())
+		return nil, fault.FromContext(ctx)
 	}
 }
 

@@ -162,7 +162,7 @@ func (c *Cache) FindWithin(ctx context.Context, key podero.Key, maxAge time.Dura
 	select {
 	case <-r.done:
 	case <-ctx.Done():
-		return nil, 0, fault.Ended(ctx.Err())
+		return nil, 0, fault.FromContext(ctx)
 	}
 	if e, age, ok := r.get(maxAge); ok {
 		c.hits.Add(1)
