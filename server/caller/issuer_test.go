@@ -55,7 +55,7 @@ func tokenOf(issuer string) string {
 
 func TestKeysAreFetchedOverHTTP(t *testing.T) {
 	verifier, issuer, l := served(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet || r.URL.Path != "/jwks" || r.UserAgent() != "podero-facade/test" || r.Header.Get("Accept") != "application/json" {
+		if r.Method != http.MethodGet || r.URL.Path != "/jwks" || r.UserAgent() != "podero-facade/test" || r.Header.Get("Accept") != "application/jwk-set+json, application/json" {
 			http.Error(w, "bad request", http.StatusBadRequest)
 			return
 		}
@@ -95,7 +95,12 @@ func TestAnswersThatAreNoKeySetGiveNoKeys(t *testing.T) {
 				return
 			}
 			http.Redirect(w, r, "/elsewhere", http.StatusFound)
-		}, "HTTP status 302"},
+		}, "HTTP status 302, a redirect"},
+		"redirect without a Location": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusFound) }, "HTTP status 302, a redirect"},
+		"redirect with a bad Location": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "http://%zz")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}, "HTTP status 307, a redirect"},
 		"error": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusInternalServerError)
 			_, _ = io.WriteString(w, allKeys())
