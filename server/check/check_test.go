@@ -103,6 +103,16 @@ func TestSettingsThatAreWrong(t *testing.T) {
 			`✗ configuration: --upstream-url \(\S+\): is not a URL; give one like https://host/path`,
 			`- upstream DNS: not tried, because --upstream-url is wrong`, `- upstream TCP: not tried, .*`, `- upstream TLS: not tried, .*`,
 			dns2, tcp2, plain2, issued, `- lookup: not tried, because --upstream-url is wrong`}},
+		"a slash twice in the URL": {func(c *server.Config) { c.UpstreamURL += "//" }, []string{
+			`✗ configuration: --upstream-url \(\S+\): has an empty segment \(//\) in its path; give each slash once`,
+			`- upstream DNS: not tried, because --upstream-url is wrong`, `- upstream TCP: not tried, .*`, `- upstream TLS: not tried, .*`,
+			dns2, tcp2, plain2, issued, `- lookup: not tried, because --upstream-url is wrong`}},
+		"a query in the URL": {func(c *server.Config) { c.UpstreamURL += "?key=hunter2" }, []string{
+			`✗ configuration: --upstream-url \(\S+\): has a query or a fragment; leave it out`,
+			`- upstream DNS: not tried, because --upstream-url is wrong`, `- upstream TCP: not tried, .*`, `- upstream TLS: not tried, .*`,
+			dns2, tcp2, plain2, issued, `- lookup: not tried, because --upstream-url is wrong`}},
+		"a slash at the end of the URL, which is not": {func(c *server.Config) { c.UpstreamURL += "/" }, []string{
+			configured, dns, tcp, plain, issued, denied}},
 		"a password in the URL": {func(c *server.Config) { c.TokenURL = "https://a:hunter2@127.0.0.1:1" }, []string{
 			`✗ configuration: --token-url \(\S+\): has credentials in it; leave them out`, dns, tcp, plain,
 			`- token endpoint DNS: not tried, because --token-url is wrong`, `- token endpoint TCP: not tried, .*`, `- token endpoint TLS: not tried, .*`,
