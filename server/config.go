@@ -76,7 +76,7 @@ const (
 
 // Upstream says what Podero is and how to call it.
 type Upstream struct {
-	UpstreamURL            string        `placeholder:"URL" default:"https://app.podero.com/api/partners/v2.0" help:"Base URL of Podero's Partner API."`
+	UpstreamURL            string        `placeholder:"URL" default:"https://app.podero.com/api/partners/v2.0" help:"Base URL of Podero's Partner API. One slash at its end is ignored."`
 	UpstreamAuth           string        `placeholder:"HOW" default:"client-credentials" help:"How to authenticate to Podero: client-credentials, or passthrough, which sends each caller's own bearer token."`
 	TokenURL               string        `placeholder:"URL" default:"https://app.podero.com/oauth2/token/" help:"OAuth 2.0 token endpoint, taken verbatim."`
 	TokenRequestFormat     token.Format  `placeholder:"FORMAT" default:"auto" help:"Body of the token request: json, form, or auto, which tries JSON and, if the endpoint can't read that, form."`
@@ -116,6 +116,9 @@ type Logging struct {
 func Variable(flag string) string {
 	return EnvPrefix + "_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
+
+// baseURL returns UpstreamURL without the slash that it may end with.
+func (u *Upstream) baseURL() string { return strings.TrimSuffix(u.UpstreamURL, "/") }
 
 // secret returns the client secret, read from its file if it has one.
 func (u *Upstream) secret() (secret.Text, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
 	"example.com/podero-facade/server"
 	"example.com/podero-facade/server/secret"
 )
@@ -50,7 +52,13 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		"password in the URL":        {func(c *server.Config) { c.UpstreamURL = "https://a:hunter2@127.0.0.1" }, []string{"upstream-url credentials"}},
 		"query in the URL":           {func(c *server.Config) { c.UpstreamURL += "?key=hunter2" }, []string{"upstream-url query"}},
 		"fragment in the URL":        {func(c *server.Config) { c.TokenURL += "#hunter2" }, []string{"token-url fragment"}},
-		"slash at the end":           {func(c *server.Config) { c.UpstreamURL += "/" }, []string{"upstream-url slash"}},
+		"two slashes at the end":     {func(c *server.Config) { c.UpstreamURL += "//" }, []string{"upstream-url empty"}},
+		"two slashes in the path":    {func(c *server.Config) { c.UpstreamURL = u.server.URL + "/api//v2.0" }, []string{"upstream-url empty"}},
+		"nothing but two slashes":    {func(c *server.Config) { c.UpstreamURL = u.server.URL + "//" }, []string{"upstream-url empty"}},
+		"empty query in the URL":     {func(c *server.Config) { c.UpstreamURL += "?" }, []string{"upstream-url query"}},
+		"query after a slash":        {func(c *server.Config) { c.UpstreamURL += "/?key=hunter2" }, []string{"upstream-url query"}},
+		"fragment in the base URL":   {func(c *server.Config) { c.UpstreamURL += "#hunter2" }, []string{"upstream-url fragment"}},
+		"empty fragment in the URL":  {func(c *server.Config) { c.UpstreamURL += "#" }, []string{"upstream-url fragment"}},
 		"address without a port":     {func(c *server.Config) { c.GRPCListen = "127.0.0.1" }, []string{"grpc-listen host:port"}},
 		"address without a host":     {func(c *server.Config) { c.HTTPListen = "8080" }, []string{"http-listen host:port"}},
 		"no admin address":           {func(c *server.Config) { c.AdminListen = "" }, []string{"admin-listen host:port"}},
@@ -145,6 +153,8 @@ func TestSettingsThatAreAllowed(t *testing.T) {
 		"admin beyond loopback":            func(c *server.Config) { c.AdminListen = ":0" },
 		"no drain delay, no stop timeout":  func(c *server.Config) { c.ShutdownDrainDelay, c.ShutdownTimeout = 0, 0 },
 		"https anywhere":                   func(c *server.Config) { c.UpstreamURL, c.TokenURL = "https://example.com", "https://example.com" },
+		"a slash at the end":               func(c *server.Config) { c.UpstreamURL += "/" },
+		"an upstream URL of a slash":       func(c *server.Config) { c.UpstreamURL = "http://[::1]:1/" },
 		"an upstream URL without any path": func(c *server.Config) { c.UpstreamURL = "http://[::1]:1" },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,6 +162,25 @@ func TestSettingsThatAreAllowed(t *testing.T) {
 			change(&config)
 			if err := config.Check(); err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestOneSlashAtTheEndOfTheUpstreamURLIsIgnored(t *testing.T) {
+	for base, want := range map[string]string{
+		"/api/partners/v2.0": "/api/partners/v2.0/org/", "/api/partners/v2.0/": "/api/partners/v2.0/org/",
+		"": "/org/", "/": "/org/", "/a%2Fb/": "/a%2Fb/org/",
+	} {
+		u := newUpstream(t, good, nil)
+		s := start(t, u, func(c *server.Config) { c.UpstreamURL = u.server.URL + base })
+		overBoth(t, s, func(t *testing.T, lookup func(*userv1.GetUserByExternalIdRequest, http.Header) answer) {
+			if got := lookup(theUser(), nil); got.user == nil {
+				t.Fatalf("%q: reason %s, want a user: %s", base, got.reason, got.message)
+			}
+			requests := u.apiRequests()
+			if got := requests[len(requests)-1].RequestURI; !strings.HasPrefix(got, want) {
+				t.Errorf("%q: requested %s, want %s…", base, got, want)
 			}
 		})
 	}

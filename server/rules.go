@@ -168,10 +168,10 @@ func (c *Config) checkJWT(refuse refuseFunc) {
 }
 
 func (u *Upstream) check(refuse refuseFunc) {
-	if strings.HasSuffix(u.UpstreamURL, "/") {
-		refuse("upstream-url", "ends with a slash; give it without")
-	}
 	checkURL("upstream-url", u.UpstreamURL, refuse)
+	if parsed, err := url.Parse(u.UpstreamURL); err == nil && strings.Contains(parsed.EscapedPath(), "//") {
+		refuse("upstream-url", "has an empty segment (//) in its path; give each slash once")
+	}
 	checkAtLeast(time.Millisecond, "upstream-timeout", u.UpstreamTimeout, refuse)
 	checkAtLeast(time.Millisecond, "upstream-attempt-timeout", u.UpstreamAttemptTimeout, refuse)
 	checkAtLeast(1, "upstream-max-attempts", u.UpstreamMaxAttempts, refuse)
@@ -279,7 +279,7 @@ func checkURL(flag, value string, refuse refuseFunc) {
 		refuse(flag, "is not a URL; give one like https://host/path")
 	case u.User != nil:
 		refuse(flag, "has credentials in it; leave them out")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+	case u.RawQuery != "" || u.ForceQuery || strings.Contains(value, "#"):
 		refuse(flag, "has a query or a fragment; leave it out")
 	}
 }

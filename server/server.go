@@ -193,7 +193,7 @@ func newSharedCache(
 		URL:    config.CacheRedisURL,
 		TTL:    config.CacheTTL,
 		Secret: clientSecret,
-		Realm:  config.UpstreamURL + " " + config.ClientID,
+		Realm:  config.baseURL() + " " + config.ClientID,
 		Log:    log,
 	})
 }
@@ -242,7 +242,7 @@ func (s *Server) newGuard(metrics *telemetry.Metrics) (*caller.Guard, error) {
 
 func newClient(upstream *Upstream, transport http.RoundTripper, drift *podero.Drift, count func(string)) (*podero.Client, error) {
 	return podero.NewClient(podero.ClientConfig{
-		BaseURL:     upstream.UpstreamURL,
+		BaseURL:     upstream.baseURL(),
 		Transport:   transport,
 		UserAgent:   userAgent(),
 		Drift:       drift,

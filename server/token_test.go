@@ -38,6 +38,10 @@ var tokenFailures = []struct {
 	{"403", replyJSON(403, detail), tokenRejected.status(403)},
 	{"404", reply(404, "text/html", html), tokenRejected.status(404)},
 	{"405", reply(405, "text/plain", "Method not allowed"), tokenRejected.status(405)},
+	{"302 without a Location", reply(302, "text/html", html), tokenRejected.status(302)},
+	{"302 with a bad Location", withHeader("Location", "http://%zz", reply(302, "text/html", html)), tokenRejected.status(302)},
+	{"302 with an empty Location", withHeader("Location", "", reply(302, "text/html", html)), tokenRejected.status(302)},
+	{"304", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, tokenRejected.status(304)},
 	{"301", withHeader("Location", "/oauth2/token/", reply(301, "text/html", html)), tokenRejected.status(301)},
 	{"307", withHeader("Location", "/oauth2/token/", reply(307, "text/html", html)), tokenRejected.status(307)},
 	{"HTML 200", reply(200, "text/html", html), tokenRejected.status(200)},
@@ -47,16 +51,19 @@ var tokenFailures = []struct {
 	{"empty token", replyJSON(200, `{"access_token":"","expires_in":36000,"token_type":"Bearer"}`), tokenRejected.status(200)},
 	{"token of another type", replyJSON(200, `{"access_token":"token-1","expires_in":36000,"token_type":"MAC"}`), tokenRejected.status(200)},
 	{"token with a line feed", replyJSON(200, `{"access_token":"token-1\r\nX-Evil: 1","expires_in":36000,"token_type":"Bearer"}`), tokenRejected.status(200)},
-	{"no lifetime", replyJSON(200, `{"access_token":"token-1","token_type":"Bearer"}`), tokenRejected.status(200)},
+	{"a token of more than 16 KiB", replyJSON(200, `{"access_token":"`+strings.Repeat("x", 16<<10+1)+`","expires_in":36000,"token_type":"Bearer"}`), tokenRejected.status(200)},
+	{"lifetime of a nanosecond", replyJSON(200, `{"access_token":"token-1","expires_in":0.000000001,"token_type":"Bearer"}`), tokenRejected.status(200)},
+	{"lifetime that is infinite", replyJSON(200, `{"access_token":"token-1","expires_in":"Infinity","token_type":"Bearer"}`), tokenRejected.status(200)},
 	{"lifetime of zero", replyJSON(200, `{"access_token":"token-1","expires_in":0,"token_type":"Bearer"}`), tokenRejected.status(200)},
 	{"negative lifetime", replyJSON(200, `{"access_token":"token-1","expires_in":-1,"token_type":"Bearer"}`), tokenRejected.status(200)},
-	{"absurd lifetime", replyJSON(200, `{"access_token":"token-1","expires_in":1e300,"token_type":"Bearer"}`), tokenRejected.status(200)},
 	{"lifetime of another type", replyJSON(200, `{"access_token":"token-1","expires_in":{},"token_type":"Bearer"}`), tokenRejected.status(200)},
 	{"a body over 1 MiB", replyJSON(200, `{"x":"`+strings.Repeat("x", 1<<20)+`","access_token":"token-1"}`), tokenRejected.status(200)},
 	{"a body without an end", endless, tokenRejected.status(200)},
 	{"gzip that is none", gzipped(`{"access_token":"token-1"}`), tokenRejected.status(200)},
 	{"a bomb", gzipped(bomb()), tokenRejected.status(200)},
 	{"longer than announced", hijack("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{\"access_token\":\"token-1\"}"), tokenRejected.status(200)},
+	{"401, cut short", hijack("HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"), tokenRejected.status(401)},
+	{"a status above 599", reply(600, "text/html", html), tokenRejected.status(600)},
 	{"429", replyJSON(429, detail), tokenUnavailable.status(429)},
 	{"500", reply(500, "text/html", html), tokenUnavailable.status(500)},
 	{"503", reply(503, "text/html", html), tokenUnavailable.status(503)},
@@ -89,14 +96,27 @@ func TestFailuresOfTheTokenEndpoint(t *testing.T) {
 }
 
 func TestTokensThatAreWrittenUnusually(t *testing.T) {
-	for _, body := range []string{
-		`{"access_token":"token-1","expires_in":"36000","token_type":"bearer"}`,
-		`{"access_token":"token-1","expires_in":0.5e5,"token_type":"BEARER","scope":"read","refresh_token":null}`,
+	const plain = `{"access_token":"token-1","expires_in":36000,"token_type":"Bearer"}`
+	for name, token := range map[string]http.HandlerFunc{
+		"lifetime as text":   replyJSON(200, `{"access_token":"token-1","expires_in":"36000","token_type":"bearer"}`),
+		"odd lifetime":       replyJSON(200, `{"access_token":"token-1","expires_in":0.5e5,"token_type":"BEARER","scope":"read","refresh_token":null}`),
+		"no lifetime":        replyJSON(200, `{"access_token":"token-1","token_type":"Bearer"}`),
+		"null lifetime":      replyJSON(200, `{"access_token":"token-1","expires_in":null,"token_type":"Bearer"}`),
+		"enormous lifetime":  replyJSON(200, `{"access_token":"token-1","expires_in":1e300,"token_type":"Bearer"}`),
+		"JSON called a text": reply(200, "text/plain", plain),
+		"JSON called a form": reply(200, "application/x-www-form-urlencoded", plain),
+		"JSON called HTML":   reply(200, "text/html", plain),
+		"a BOM":              replyJSON(200, "\ufeff"+plain),
+		"a form":             reply(200, "application/x-www-form-urlencoded", "access_token=token-1&expires_in=36000&token_type=Bearer"),
 	} {
-		s := start(t, newUpstream(t, replyJSON(200, document()), replyJSON(200, body)), nil)
-		if got := lookupREST(t.Context(), t, s, theUser(), nil); got.user == nil {
-			t.Errorf("%s: %s", body, got.message)
-		}
+		t.Run(name, func(t *testing.T) {
+			s := start(t, newUpstream(t, replyJSON(200, document()), token), nil)
+			overBoth(t, s, func(t *testing.T, lookup func(*userv1.GetUserByExternalIdRequest, http.Header) answer) {
+				if got := lookup(theUser(), nil); got.user == nil {
+					t.Errorf("reason %s, want a user: %s", got.reason, got.message)
+				}
+			})
+		})
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/internal/httpbody"
 )
 
 const (
@@ -28,23 +28,17 @@ const (
 
 // issuer is the service that signs tokens, as far as it publishes its keys.
 type issuer struct {
-	name      string // what its tokens have as iss
-	jwksURL   string // "" to ask its discovery document
-	client    *http.Client
+	name      string            // what its tokens have as iss
+	jwksURL   string            // "" to ask its discovery document
+	transport http.RoundTripper // as that, it follows no redirect: who can redirect could name the keys
 	userAgent string
 }
 
 func newIssuer(config TokenConfig) *issuer {
 	return &issuer{
-		name:    config.Issuer,
-		jwksURL: config.JWKSURL,
-		client: &http.Client{
-			Transport: config.Transport,
-			Timeout:   exchangeTimeout,
-			CheckRedirect: func(*http.Request, []*http.Request) error {
-				return http.ErrUseLastResponse // who can redirect could name the keys
-			},
-		},
+		name:      config.Issuer,
+		jwksURL:   config.JWKSURL,
+		transport: config.Transport,
 		userAgent: config.UserAgent,
 	}
 }
@@ -106,26 +100,31 @@ func (i *issuer) discover(ctx context.Context) (string, error) {
 
 // get decodes the JSON document at a location.
 func (i *issuer) get(ctx context.Context, location string, document any) error {
+	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, location, nil)
 	if err != nil {
 		return errors.New("the location of the keys is not a URL; check --jwt-jwks-url and --jwt-issuer")
 	}
-	request.Header.Set("Accept", "application/json")
+	request.Header.Set("Accept", "application/jwk-set+json, application/json")
 	request.Header.Set("User-Agent", i.userAgent)
-	response, err := i.client.Do(request)
+	response, err := i.transport.RoundTrip(request)
 	if err != nil {
 		return fmt.Errorf("GET %s: %w", location, fault.Network(err))
 	}
 	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode/100 == 3 {
+		return fmt.Errorf("GET %s: HTTP status %d, a redirect, which is not followed; check --jwt-jwks-url and --jwt-issuer", location, response.StatusCode)
+	}
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("GET %s: HTTP status %d; check --jwt-jwks-url and --jwt-issuer", location, response.StatusCode)
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
+	body, err := httpbody.Read(response, maxDocument)
 	switch {
+	case errors.Is(err, httpbody.ErrTooLarge), errors.Is(err, httpbody.ErrEncoding):
+		return fmt.Errorf("GET %s: %w; the limit is %d bytes", location, err, maxDocument)
 	case err != nil:
 		return fmt.Errorf("GET %s: %w", location, fault.Network(err))
-	case len(body) > maxDocument:
-		return fmt.Errorf("GET %s: the answer is longer than %d bytes", location, maxDocument)
 	case json.Unmarshal(body, document) != nil:
 		return fmt.Errorf("GET %s: the answer is not the JSON that it should be; check --jwt-jwks-url and --jwt-issuer", location)
 	default:

@@ -55,7 +55,7 @@ func tokenOf(issuer string) string {
 
 func TestKeysAreFetchedOverHTTP(t *testing.T) {
 	verifier, issuer, l := served(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet || r.URL.Path != "/jwks" || r.UserAgent() != "podero-facade/test" || r.Header.Get("Accept") != "application/json" {
+		if r.Method != http.MethodGet || r.URL.Path != "/jwks" || r.UserAgent() != "podero-facade/test" || r.Header.Get("Accept") != "application/jwk-set+json, application/json" {
 			http.Error(w, "bad request", http.StatusBadRequest)
 			return
 		}
@@ -83,7 +83,7 @@ func TestAnswersThatAreNoKeySetGiveNoKeys(t *testing.T) {
 		"null":         {answer("null"), "is not a JWK set"},
 		"keys no list": {answer(`{"keys":{}}`), "is not the JSON that it should be"},
 		"keys twice":   {answer(`{"keys":[],"keys":` + allKeys()[len(`{"keys":`):]), "is not the JSON that it should be"},
-		"huge":         {answer(`{"pad":"` + strings.Repeat("x", 1<<20) + `",` + allKeys()[1:]), "is longer than 1048576 bytes"},
+		"huge":         {answer(`{"pad":"` + strings.Repeat("x", 1<<20) + `",` + allKeys()[1:]), "the body is too large; the limit is 1048576 bytes"},
 		"cut short": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "10000")
 			_, _ = io.WriteString(w, allKeys()[:100])
@@ -95,7 +95,12 @@ func TestAnswersThatAreNoKeySetGiveNoKeys(t *testing.T) {
 				return
 			}
 			http.Redirect(w, r, "/elsewhere", http.StatusFound)
-		}, "HTTP status 302"},
+		}, "HTTP status 302, a redirect"},
+		"redirect without a Location": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusFound) }, "HTTP status 302, a redirect"},
+		"redirect with a bad Location": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "http://%zz")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}, "HTTP status 307, a redirect"},
 		"error": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusInternalServerError)
 			_, _ = io.WriteString(w, allKeys())

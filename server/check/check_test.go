@@ -103,6 +103,16 @@ func TestSettingsThatAreWrong(t *testing.T) {
 			`✗ configuration: --upstream-url \(\S+\): is not a URL; give one like https://host/path`,
 			`- upstream DNS: not tried, because --upstream-url is wrong`, `- upstream TCP: not tried, .*`, `- upstream TLS: not tried, .*`,
 			dns2, tcp2, plain2, issued, `- lookup: not tried, because --upstream-url is wrong`}},
+		"a slash twice in the URL": {func(c *server.Config) { c.UpstreamURL += "//" }, []string{
+			`✗ configuration: --upstream-url \(\S+\): has an empty segment \(//\) in its path; give each slash once`,
+			`- upstream DNS: not tried, because --upstream-url is wrong`, `- upstream TCP: not tried, .*`, `- upstream TLS: not tried, .*`,
+			dns2, tcp2, plain2, issued, `- lookup: not tried, because --upstream-url is wrong`}},
+		"a query in the URL": {func(c *server.Config) { c.UpstreamURL += "?key=hunter2" }, []string{
+			`✗ configuration: --upstream-url \(\S+\): has a query or a fragment; leave it out`,
+			`- upstream DNS: not tried, because --upstream-url is wrong`, `- upstream TCP: not tried, .*`, `- upstream TLS: not tried, .*`,
+			dns2, tcp2, plain2, issued, `- lookup: not tried, because --upstream-url is wrong`}},
+		"a slash at the end of the URL, which is not": {func(c *server.Config) { c.UpstreamURL += "/" }, []string{
+			configured, dns, tcp, plain, issued, denied}},
 		"a password in the URL": {func(c *server.Config) { c.TokenURL = "https://a:hunter2@127.0.0.1:1" }, []string{
 			`✗ configuration: --token-url \(\S+\): has credentials in it; leave them out`, dns, tcp, plain,
 			`- token endpoint DNS: not tried, because --token-url is wrong`, `- token endpoint TCP: not tried, .*`, `- token endpoint TLS: not tried, .*`,
@@ -246,7 +256,7 @@ func TestATokenEndpointThatGivesNone(t *testing.T) {
 		want    string
 	}{
 		"a wrong secret": {newSandbox(t), "hunter2", `TOKEN_REJECTED \(HTTP status 401\): the client credentials are wrong; check --client-id and the client secret`},
-		"a wrong URL":    {answers(404, "text/html", "<html>"), "", `TOKEN_REJECTED \(HTTP status 404\): there is no token in the answer; check --token-url, down to the slash at its end`},
+		"a wrong URL":    {answers(404, "text/html", "<html>"), "", `TOKEN_REJECTED \(HTTP status 404\): there is no token in the response; check --token-url, down to the slash at its end`},
 		"a wrong scope":  {answers(400, "application/json", `{"error":"invalid_scope"}`), "", `TOKEN_REJECTED \(HTTP status 400\): invalid_scope; check --scope`},
 		"a failure":      {answers(503, "text/html", "hunter2"), "", `TOKEN_UNAVAILABLE \(HTTP status 503\); try again later; if it lasts, ask Podero`},
 		"another kind": {answers(200, "application/json", `{"access_token":"hunter2","token_type":"mac","expires_in":1}`), "",

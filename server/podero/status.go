@@ -1,6 +1,7 @@
 package podero
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -20,7 +21,11 @@ const (
 	maxViolationBytes = 4 << 10     // of all of them: a status travels in a header, which many clients cap at 8 KiB
 	maxViolationChars = 200         // contract.md, section 4
 	minRetryAfter     = time.Second // where Podero says nothing
+	maxRetryAfter     = 60 * time.Second
 	maxRateLimitWait  = 2 * time.Second
+
+	// veryLong stands for any longer Retry-After. No call has as much time, and sums with it don't overflow.
+	veryLong = 24 * time.Hour
 
 	// escapedSlash is a slash in an ID. What is likely behind Podero's API finds no route for those.
 	escapedSlash = "%2F"
@@ -37,12 +42,13 @@ func (c *Client) statusError(response *http.Response, body []byte, key Key) erro
 		e.Kind = fault.UpstreamUnauthenticated
 	case status == http.StatusTooManyRequests:
 		e.Kind = fault.UpstreamRateLimited
-		e.NotBefore = retryAfter(response)
-		e.RetryAfter = max(e.NotBefore, minRetryAfter)
-		e.Transient = 0 < e.NotBefore && e.NotBefore <= maxRateLimitWait
+		wait, given := retryAfter(response)
+		e.NotBefore = wait
+		e.RetryAfter = min(max(wait, minRetryAfter), maxRetryAfter)
+		e.Transient = given && wait <= maxRateLimitWait
 	case 500 <= status && status <= 599:
 		e.Kind = fault.UpstreamUnavailable
-		e.NotBefore = retryAfter(response)
+		e.NotBefore, _ = retryAfter(response)
 		e.Transient = status == http.StatusBadGateway || status == http.StatusServiceUnavailable ||
 			status == http.StatusGatewayTimeout
 	case status == http.StatusNotFound && (strings.Contains(key.Path, escapedSlash) || isJSON(response, body)):
@@ -77,18 +83,24 @@ func isJSON(response *http.Response, body []byte) bool {
 }
 
 // retryAfter reads the Retry-After header in either of its forms, seconds or a date (RFC 9110, section
-// 10.2.3). Without one that makes sense it is 0.
-func retryAfter(response *http.Response) time.Duration {
+// 10.2.3), and reports whether there is one. One that makes no sense, or a date in the past, is none.
+func retryAfter(response *http.Response) (wait time.Duration, given bool) {
 	header := response.Header.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(header, 10, 31); err == nil && seconds > 0 {
-		return time.Duration(seconds) * time.Second
+	seconds, err := strconv.ParseUint(header, 10, 64)
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return veryLong, true
+	case err == nil:
+		return time.Duration(min(seconds, uint64(veryLong.Seconds()))) * time.Second, true
 	}
-	if date, err := http.ParseTime(header); err == nil {
-		if wait := time.Until(date); wait > 0 {
-			return (wait + time.Second - 1).Truncate(time.Second) // never too early
-		}
+	date, err := http.ParseTime(header)
+	if err != nil {
+		return 0, false
 	}
-	return 0
+	if wait = min(time.Until(date), veryLong); wait <= 0 {
+		return 0, false
+	}
+	return (wait + time.Second - 1).Truncate(time.Second), true // never too early
 }
 
 // violations reads which fields Podero objects to out of {"detail": [{"loc": […], "msg": "…"}]}. A body

@@ -14,15 +14,33 @@ func TestADateToRetryAtIsNeverReadTooEarly(t *testing.T) {
 		date := time.Now().Truncate(time.Second).Add(10 * time.Second)
 		response := &http.Response{Header: http.Header{"Retry-After": {date.UTC().Format(http.TimeFormat)}}}
 		for time.Now().Before(date) {
-			if wait := retryAfter(response); wait < time.Until(date) || wait >= time.Until(date)+time.Second || wait%time.Second != 0 {
+			if wait, _ := retryAfter(response); wait < time.Until(date) || wait >= time.Until(date)+time.Second || wait%time.Second != 0 {
 				t.Errorf("%v for a date in %v", wait, time.Until(date))
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		if wait := retryAfter(response); wait != 0 {
+		if wait, given := retryAfter(response); wait != 0 || given {
 			t.Errorf("%v for a date that is over", wait)
 		}
 	})
+}
+
+func TestRetryAfterInSeconds(t *testing.T) {
+	for header, want := range map[string]struct {
+		wait  time.Duration
+		given bool
+	}{
+		"0": {0, true}, "1": {time.Second, true}, "007": {7 * time.Second, true}, "86400": {24 * time.Hour, true},
+		"86401": {24 * time.Hour, true}, "2147483648": {24 * time.Hour, true}, "9223372036854775807": {24 * time.Hour, true},
+		"18446744073709551616": {24 * time.Hour, true}, strings.Repeat("9", 1000): {24 * time.Hour, true},
+		"": {}, "-1": {}, "-0": {}, "+1": {}, "1.5": {}, "1e3": {}, "0x1": {}, "soon": {}, "1,2": {}, "-99999999999999999999": {},
+		"Fri, 31 Dec 9999 23:59:59 GMT": {24 * time.Hour, true},
+	} {
+		wait, given := retryAfter(&http.Response{Header: http.Header{"Retry-After": {header}}})
+		if wait != want.wait || given != want.given {
+			t.Errorf("%.30q: %v, %v, want %v, %v", header, wait, given, want.wait, want.given)
+		}
+	}
 }
 
 func TestViolationsFitIntoAHeader(t *testing.T) {

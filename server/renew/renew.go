@@ -4,9 +4,12 @@ package renew
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"example.com/podero-facade/server/internal/recovery"
 )
 
 // After a failure, the next attempt waits for a random part of a time that doubles from firstPause: up to
@@ -50,7 +53,7 @@ func (l *Loop) Served() {
 func (l *Loop) Run(ctx context.Context, renew func(context.Context) (next time.Duration, err error)) {
 	failures := 0
 	for ctx.Err() == nil {
-		next, err := renew(ctx)
+		next, err := l.try(ctx, renew)
 		if err == nil {
 			if failures > 0 {
 				l.log.InfoContext(ctx, l.what+": fetched again", "failures", failures)
@@ -65,6 +68,22 @@ func (l *Loop) Run(ctx context.Context, renew func(context.Context) (next time.D
 		l.rest(ctx, pause(failures, maxPause), pause(failures, maxWantedPause))
 	}
 }
+
+// try renews once. A panic is a failure.
+func (l *Loop) try(ctx context.Context, renew func(context.Context) (time.Duration, error)) (next time.Duration, err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			err = errPanic
+		}
+	}()
+	defer recovery.Log(ctx, l.log)
+	next, err = renew(ctx)
+	returned = true
+	return next, err
+}
+
+var errPanic = errors.New("a panic, see the log")
 
 // rest waits for the longest time or, after the least time, for somebody who asks.
 func (l *Loop) rest(ctx context.Context, longest, least time.Duration) {
