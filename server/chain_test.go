@@ -49,7 +49,7 @@ func newChain(t testing.TB, cacheTTL time.Duration) *chain {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{log: slog.New(slog.DiscardHandler), config: Config{
+	s := &Server{log: slog.New(slog.DiscardHandler), connections: newConnectionLimit(maxDescriptors()), config: Config{
 		Upstream: Upstream{
 			UpstreamURL: nowhere, TokenURL: nowhere, UpstreamAuth: AuthClientCredentials,
 			TokenRequestFormat: token.Auto, ClientID: "client", ClientSecret: secret.New("secret"),

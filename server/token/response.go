@@ -59,6 +59,9 @@ func readResponse(response *http.Response) (secret.Text, time.Duration, error) {
 	if success && err != nil && !unusable {
 		return secret.Text{}, 0, transportError("read the token endpoint's response", err)
 	}
+	if success && unusable {
+		content = nil
+	}
 	b := parseBody(response.Header.Get("Content-Type"), content)
 	if !success || b.Error != "" || b.AccessToken == "" {
 		return secret.Text{}, 0, rejected(status, b.Error)
