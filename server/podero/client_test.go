@@ -33,6 +33,11 @@ func TestWhicheverClockIsFirstATimeoutIsOne(t *testing.T) {
 		"a resolver's":   {fails(&net.DNSError{Err: "timeout", IsTimeout: true}), fault.UpstreamTimeout, "timeout", true},
 		"none, refused": {fails(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}),
 			fault.UpstreamUnavailable, "network", true},
+		"none, no file descriptor": {fails(&net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)}),
+			fault.Overloaded, "local", false},
+		"none, no file descriptor for DNS": {fails(&net.DNSError{Err: "dial udp: socket: too many open files"}), fault.Overloaded, "local", false},
+		"none, no free port": {fails(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EADDRNOTAVAIL)}),
+			fault.Overloaded, "local", false},
 		"none, no such host": {fails(&net.DNSError{Err: "no such host", IsNotFound: true}), fault.UpstreamUnavailable, "network", false},
 	} {
 		t.Run(name, func(t *testing.T) {
