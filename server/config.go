@@ -46,6 +46,8 @@ type Listen struct {
 	GRPCListen  string `name:"grpc-listen" placeholder:"ADDRESS" default:"127.0.0.1:9090" help:"Address for gRPC: the lookup, health and reflection."`
 	HTTPListen  string `name:"http-listen" placeholder:"ADDRESS" default:"127.0.0.1:8080" help:"Address for REST, /openapi.json and /docs."`
 	AdminListen string `placeholder:"ADDRESS" default:"127.0.0.1:8081" help:"Address for /livez, /readyz and /metrics, and for /debug/pprof/ while it is loopback."`
+
+	MaxConnectionsPerPeer int `placeholder:"NUMBER" default:"0" help:"Connections that one peer address may have to the gRPC port, and as many to the REST port; 0 is half of all. Raise it if all callers come through few load balancers."`
 }
 
 // TLS says who the service is to callers over gRPC and REST.

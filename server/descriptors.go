@@ -21,3 +21,11 @@ func newConnectionLimit(descriptors uint64) connectionLimit {
 	share = max(share, minConnections)
 	return connectionLimit{upstream: min(share, maxUpstreamConnections), callers: min(share, maxCallerConnections)}
 }
+
+// perPeer returns how many of the connections of a port one peer may have: as the operator says, or half of them.
+func perPeer(setting, all int) int {
+	if setting == 0 {
+		return max(all/2, 1)
+	}
+	return min(setting, all)
+}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,9 +141,9 @@ func TestTenThousandHeadersAreRefused(t *testing.T) {
 		t.Errorf("answer %.100q", answer)
 	}
 	// Over gRPC, the client itself is told of the bound.
-	got := lookupGRPC(t.Context(), t, s, theUser(), http.Header{"X-Large": {strings.Repeat("x", 64<<10)}})
+	got := lookupGRPC(t.Context(), t, s, theUser(), http.Header{"X-Large": {strings.Repeat("x", 80<<10)}})
 	if got.user != nil {
-		t.Error("64 KiB of metadata were taken")
+		t.Error("80 KiB of metadata were taken")
 	}
 	if lookupGRPC(t.Context(), t, s, theUser(), nil).user == nil {
 		t.Error("the service does not answer any more")
@@ -246,5 +247,19 @@ func TestASlowCallerIsCutOff(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestHeadersOf64KiBAreTaken(t *testing.T) {
+	s := start(t, newUpstream(t, good, nil), nil)
+	for _, protocol := range protocols {
+		for name, header := range map[string]http.Header{
+			"one value":   {"X-Large": {strings.Repeat("x", 64<<10)}},
+			"many values": {"X-Large": slices.Repeat([]string{strings.Repeat("x", 1<<10)}, 60)},
+		} {
+			if got := protocol.lookup(t.Context(), t, s, theUser(), header); got.user == nil {
+				t.Errorf("%s, %s: got %v %s", protocol.name, name, got.code, got.message)
+			}
+		}
 	}
 }

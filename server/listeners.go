@@ -6,9 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
-	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"example.com/podero-facade/server/gateway"
+	"example.com/podero-facade/server/internal/connlimit"
 	"example.com/podero-facade/server/telemetry"
 )
 
@@ -23,8 +24,8 @@ import (
 // kilobyte at most.
 const (
 	maxRequestBytes = 64 << 10
-	maxHeaderBytes  = 32 << 10
-	maxStreams      = 1024 // of a gRPC connection
+	maxHeaderBytes  = 68 << 10 // 64 KiB of metadata or REST headers, and those that each call has
+	maxStreams      = 256      // of a gRPC connection; more wait at the client
 	readTimeout     = 10 * time.Second
 	writeTimeout    = 10 * time.Second // beyond the time of a lookup
 	idleTimeout     = 2 * time.Minute
@@ -42,14 +43,16 @@ const (
 	maxConnectionGrace = time.Minute
 	pingInterval       = time.Minute
 	pingTimeout        = 20 * time.Second
-	minPingInterval    = 10 * time.Second // of callers' pings
+
+	// Callers may ping every 5 s, which networks may bunch. gRFC A8 allows them every 10 s at most.
+	minPingInterval = 4 * time.Second
 )
 
 // listen builds the servers and opens their listeners.
 func (s *Server) listen(
 	intercept grpc.UnaryServerInterceptor, services []service, rest http.Handler, metrics *telemetry.Metrics,
 ) error {
-	options := []grpc.ServerOption{grpc.UnaryInterceptor(intercept), grpc.StreamInterceptor(s.watchers.intercept)}
+	options := []grpc.ServerOption{grpc.UnaryInterceptor(intercept), grpc.StreamInterceptor(s.streams.intercept)}
 	if len(s.config.CORSAllowedOrigin) > 0 {
 		rest = gateway.CORS(s.config.CORSAllowedOrigin, rest)
 	}
@@ -66,7 +69,7 @@ func (s *Server) listen(
 		s.rest.TLSConfig = certs.serverConfig("h2", "http/1.1")
 	}
 	s.grpc = newGRPCServer(options, services, s.health)
-	return s.open()
+	return s.open(metrics)
 }
 
 func newGRPCServer(options []grpc.ServerOption, services []service, health *health.Server) *grpc.Server {
@@ -121,7 +124,7 @@ func newHTTPServer(handler http.Handler, log *slog.Logger, longest time.Duration
 }
 
 // open opens the listeners.
-func (s *Server) open() error {
+func (s *Server) open(metrics *telemetry.Metrics) error {
 	for _, l := range []struct {
 		flag, address  string
 		listener       *net.Listener
@@ -135,7 +138,9 @@ func (s *Server) open() error {
 		if err != nil {
 			return fmt.Errorf("--%s (%s): %w; give another address", l.flag, Variable(l.flag), err)
 		}
-		*l.listener = netutil.LimitListener(listener, l.maxConnections)
+		limited := connlimit.New(listener, l.maxConnections, perPeer(s.config.MaxConnectionsPerPeer, l.maxConnections))
+		watchConnections(metrics, strings.TrimSuffix(l.flag, "-listen"), limited)
+		*l.listener = limited
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"example.com/podero-facade/server/cache"
+	"example.com/podero-facade/server/internal/connlimit"
 	"example.com/podero-facade/server/internal/http1"
 	"example.com/podero-facade/server/resilience"
 	"example.com/podero-facade/server/sharedcache"
@@ -29,6 +30,13 @@ func watchLoad(metrics *telemetry.Metrics, limiter *resilience.Limiter, breaker 
 func watchTransport(metrics *telemetry.Metrics, transport *http1.Transport) {
 	metrics.Counter("podero_facade_upstream_unsolicited_responses_total",
 		"Connections to Podero that were closed because it sent bytes that no request asked for.", transport.Unsolicited)
+}
+
+func watchConnections(metrics *telemetry.Metrics, port string, listener *connlimit.Listener) {
+	metrics.LabeledCounter("podero_facade_connections_rejected_total",
+		"Connections that were closed because their peer had too many.", "port", port, listener.Rejected)
+	metrics.LabeledCounter("podero_facade_connections_evicted_total",
+		"Idle connections that were closed in favour of new ones.", "port", port, listener.Evicted)
 }
 
 func watchTokens(metrics *telemetry.Metrics, tokens *token.Keeper) {

@@ -367,7 +367,7 @@ func TestHeadersThatAreTooLargeAreRefused(t *testing.T) {
 	if err := conn.SetDeadline(time.Now().Add(testLimit)); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.WriteString(conn, "GET "+lookupPath+" HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 64<<10)+"\r\n\r\n")
+	_, _ = io.WriteString(conn, "GET "+lookupPath+" HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 80<<10)+"\r\n\r\n")
 	answer := make([]byte, 12)
 	if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "HTTP/1.1 431" {
 		t.Errorf("%s %v", answer, err)

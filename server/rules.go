@@ -48,6 +48,7 @@ func (l *Listen) check(refuse refuseFunc) {
 	checkAddress("grpc-listen", l.GRPCListen, refuse)
 	checkAddress("http-listen", l.HTTPListen, refuse)
 	checkAddress("admin-listen", l.AdminListen, refuse)
+	checkAtLeast(0, "max-connections-per-peer", l.MaxConnectionsPerPeer, refuse)
 }
 
 func (c *Cache) check(refuse refuseFunc) {

@@ -36,7 +36,7 @@ type Server struct {
 	connections connectionLimit
 	health      *health.Server
 	ready       *readiness
-	watchers    watchers
+	streams     *streamLimiter
 	calls       callTracker
 	files       *filewatch.Watcher
 	grpc        *grpc.Server
@@ -64,7 +64,7 @@ const (
 func New(config Config, log *slog.Logger) (_ *Server, err error) {
 	s := &Server{
 		config: config, log: log, connections: newConnectionLimit(maxDescriptors()),
-		health: health.NewServer(), ready: &readiness{}, watchers: watchers{make(chan struct{})},
+		health: health.NewServer(), ready: &readiness{}, streams: newStreamLimiter(log),
 		calls: newCallTracker(), files: filewatch.New(log),
 	}
 	s.background = append(s.background, s.files.Run)
@@ -313,7 +313,7 @@ func (s *Server) stop() error {
 
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
-	close(s.watchers.ending)
+	s.streams.stop()
 	drained := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()

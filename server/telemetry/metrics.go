@@ -132,6 +132,13 @@ func (m *Metrics) LabeledGauge(name, help, label, labelValue string, value func(
 		prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{label: labelValue}}, value))
 }
 
+// LabeledCounter adds to the counters of a name one with a label, read at scrape time.
+func (m *Metrics) LabeledCounter(name, help, label, labelValue string, value func() int64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(
+		prometheus.CounterOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{label: labelValue}},
+		func() float64 { return float64(value()) }))
+}
+
 // CountLookup counts a lookup under its reason: ReasonOK or one of the error table.
 func (m *Metrics) CountLookup(reason string) { m.lookups[reason].Inc() }
 
