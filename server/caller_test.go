@@ -231,6 +231,10 @@ func TestEitherKindSufficesAndABadOneIsRefusedBesideAGoodOne(t *testing.T) {
 		"neither":                    {nil, nil, false},
 		"a certificate, a bad token": {certificate, bearer(token + "x"), false},
 		"a bad certificate, a token": {ca.issue(t, forClient()), bearer(token), false},
+		// What gRPC's metadata can't carry is refused, not left out.
+		"a certificate, a token beyond ASCII": {certificate, bearer("j\xffnk"), false},
+		"a certificate, nothing":              {certificate, http.Header{"Authorization": {""}}, false},
+		"a token, another beyond ASCII":       {nil, http.Header{"Authorization": {"Bearer " + token, "Bearer j\xffnk"}}, false},
 	} {
 		for _, protocol := range protocols {
 			t.Run(protocol.name+" "+name, func(t *testing.T) {

@@ -60,13 +60,9 @@ func (s *Server) listen(
 	base, cancel := context.WithCancel(context.Background())
 	s.rest.BaseContext, s.cancelREST = func(net.Listener) context.Context { return base }, cancel
 	s.admin = newHTTPServer(adminHandler(s.config.AdminListen, s.ready, metrics), s.log, longestProfile)
-	if s.config.hasTLS() {
-		certs, err := newCertReloader(&s.config.TLS, s.files, metrics)
-		if err != nil {
-			return err
-		}
-		options = append(options, grpc.Creds(loggedHandshakes{credentials.NewTLS(certs.serverConfig("h2")), s.log}))
-		s.rest.TLSConfig = certs.serverConfig("h2", "http/1.1")
+	if s.certs != nil {
+		options = append(options, grpc.Creds(loggedHandshakes{credentials.NewTLS(s.certs.serverConfig("h2")), s.log}))
+		s.rest.TLSConfig = s.certs.serverConfig("h2", "http/1.1")
 	}
 	s.grpc = newGRPCServer(options, services, s.health)
 	return s.open(metrics)

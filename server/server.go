@@ -39,6 +39,7 @@ type Server struct {
 	streams     *streamLimiter
 	calls       callTracker
 	files       *filewatch.Watcher
+	certs       *certReloader // nil without TLS
 	grpc        *grpc.Server
 	rest        *http.Server
 	admin       *http.Server
@@ -97,6 +98,11 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 	intercept := interceptor.Unary(log, metrics)
 	if observed.Tracer != nil {
 		intercept = interceptor.Chain(interceptor.Traced(observed.Tracer), intercept)
+	}
+	if config.hasTLS() {
+		if s.certs, err = newCertReloader(&config.TLS, s.files, metrics); err != nil {
+			return nil, err
+		}
 	}
 	if config.guarded() {
 		guard, err := s.newGuard(metrics)
@@ -214,7 +220,10 @@ func (s *Server) newGuard(metrics *telemetry.Metrics) (*caller.Guard, error) {
 	config := &s.config.Callers
 	var guard caller.GuardConfig
 	if !config.needs(CallerNone) {
-		guard.Authenticator = &caller.Authenticator{MTLS: config.needs(CallerMTLS)}
+		guard.Authenticator = &caller.Authenticator{}
+	}
+	if config.needs(CallerMTLS) {
+		guard.Authenticator.Certificates = caller.NewCertificateVerifier(s.certs.clientCAs.Load)
 	}
 	if config.needs(CallerJWT) {
 		transport := newKeyTransport()

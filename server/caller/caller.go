@@ -3,14 +3,11 @@ package caller
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
 
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/secret"
@@ -39,8 +36,8 @@ func (c Caller) String() string {
 
 // Authenticator finds out who calls. With neither field set it refuses everybody.
 type Authenticator struct {
-	MTLS   bool           // whether client certificates are credentials
-	Tokens *TokenVerifier // judges bearer tokens; nil if they are no credentials
+	Certificates *CertificateVerifier // nil if client certificates are no credentials
+	Tokens       *TokenVerifier       // nil if bearer tokens are no credentials
 }
 
 // Authenticate returns the caller of an RPC, by the verified client certificate of its peer, its bearer
@@ -50,8 +47,8 @@ type Authenticator struct {
 func (a *Authenticator) Authenticate(ctx context.Context) (Caller, error) {
 	var caller Caller
 	var err error
-	if a.MTLS {
-		if caller.Certificate, err = certificate(ctx); err != nil {
+	if a.Certificates != nil {
+		if caller.Certificate, err = a.Certificates.name(ctx); err != nil {
 			return Caller{}, fault.New(fault.CallerUnauthenticated, fmt.Errorf("client certificate: %w", err))
 		}
 	}
@@ -94,50 +91,6 @@ func BearerToken(ctx context.Context) (secret.Text, error) {
 		return secret.Text{}, errors.New("the authorization is not a bearer token")
 	}
 	return secret.New(token), nil
-}
-
-// certificate returns the name in the client certificate of the call's peer, and "" if there is none.
-// Only a certificate that was verified in the handshake is one.
-func certificate(ctx context.Context) (string, error) {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return "", nil
-	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok {
-		return "", nil
-	}
-	if chains := info.State.VerifiedChains; len(chains) > 0 {
-		return certificateName(chains[0][0])
-	}
-	if len(info.State.PeerCertificates) > 0 {
-		return "", errors.New("it was not verified")
-	}
-	return "", nil
-}
-
-// certificateName returns a certificate's URI SAN, of which there may be only one, as in SPIFFE's X.509-SVID,
-// section 2. Without one it returns the first DNS SAN: there are often several, all vouched for by the
-// CA, and refusing those would refuse most certificates.
-func certificateName(certificate *x509.Certificate) (string, error) {
-	var name string
-	switch {
-	case len(certificate.URIs) > 1:
-		return "", errors.New("it has more than one URI SAN")
-	case len(certificate.URIs) == 1:
-		name = certificate.URIs[0].String()
-	case len(certificate.DNSNames) > 0:
-		name = certificate.DNSNames[0]
-		if strings.ContainsAny(name, ":/") { // or who may have any DNS SAN could have any URI's name
-			return "", errors.New("its DNS SAN is not a host name")
-		}
-	default:
-		return "", errors.New("it has neither a URI SAN nor a DNS SAN")
-	}
-	if !isVisible(name) {
-		return "", errors.New("its SAN is not a name")
-	}
-	return name, nil
 }
 
 // isVisible reports whether s is one or more visible ASCII characters, without spaces.

@@ -66,11 +66,7 @@ func (a authority) client(uris, hosts []string) *x509.Certificate {
 		ExtKeyUsage:    []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	for _, uri := range uris {
-		u, err := url.Parse(uri)
-		if err != nil {
-			panic(err)
-		}
-		template.URIs = append(template.URIs, u)
+		template.URIs = append(template.URIs, &url.URL{Opaque: uri}) // which String returns as it is
 	}
 	return a.issue(template)
 }
@@ -120,6 +116,41 @@ func connected(t *testing.T, client *x509.Certificate, policy tls.ClientAuthType
 	return peer.NewContext(t.Context(), &peer.Peer{AuthInfo: info})
 }
 
+// certificates returns a verifier that trusts the tests' CA.
+func certificates() *caller.CertificateVerifier {
+	roots := x509.NewCertPool()
+	roots.AddCert(trusted().certificate)
+	return caller.NewCertificateVerifier(func() *x509.CertPool { return roots })
+}
+
+// TestACertificateIsVerifiedForEachLookup has one connection, whose certificate expires or whose CA is removed.
+func TestACertificateIsVerifiedForEachLookup(t *testing.T) {
+	with, without := x509.NewCertPool(), x509.NewCertPool()
+	with.AddCert(trusted().certificate)
+	without.AddCert(newAuthority("another").certificate)
+	synctest.Test(t, func(t *testing.T) {
+		roots := with
+		authenticator := &caller.Authenticator{Certificates: caller.NewCertificateVerifier(func() *x509.CertPool { return roots })}
+		client := trusted().client([]string{"spiffe://corp.example/crm"}, nil)
+		ctx := connected(t, client, tls.VerifyClientCertIfGiven)
+		for range 2 {
+			if _, err := authenticator.Authenticate(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		roots = without
+		_, err := authenticator.Authenticate(ctx)
+		refused(t, err, "valid no longer")
+		roots = with
+		if _, err := authenticator.Authenticate(ctx); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Until(client.NotAfter) + time.Second)
+		_, err = authenticator.Authenticate(ctx)
+		refused(t, err, "expired")
+	})
+}
+
 func TestACertificateNamesItsCaller(t *testing.T) {
 	const spiffe = "spiffe://corp.example/ns/billing/sa/invoices"
 	for name, c := range map[string]struct {
@@ -127,20 +158,21 @@ func TestACertificateNamesItsCaller(t *testing.T) {
 		want        string
 		refusal     string
 	}{
-		"URI SAN":               {uris: []string{spiffe}, want: spiffe},
-		"URI SAN and DNS SAN":   {uris: []string{spiffe}, hosts: []string{"a.example"}, want: spiffe},
-		"DNS SAN":               {hosts: []string{"a.example"}, want: "a.example"},
-		"several DNS SANs":      {hosts: []string{"b.example", "a.example"}, want: "b.example"},
-		"two URI SANs":          {uris: []string{spiffe, "spiffe://corp.example/other"}, refusal: "more than one URI SAN"},
-		"no SAN that is a name": {refusal: "neither a URI SAN nor a DNS SAN"},
-		"empty URI SAN":         {uris: []string{""}, refusal: "SAN is not a name"},
-		"URI as DNS SAN":        {hosts: []string{spiffe}, refusal: "not a host name"},
-		"DNS SAN with a space":  {hosts: []string{"a.example subject:admin"}, refusal: "not a host name"},
-		"DNS SAN with spaces":   {hosts: []string{"a b"}, refusal: "SAN is not a name"},
+		"URI SAN":                {uris: []string{spiffe}, want: spiffe},
+		"URI SAN and DNS SAN":    {uris: []string{spiffe}, hosts: []string{"a.example"}, want: spiffe},
+		"DNS SAN":                {hosts: []string{"a.example"}, want: "a.example"},
+		"several DNS SANs":       {hosts: []string{"b.example", "a.example"}, want: "b.example"},
+		"two URI SANs":           {uris: []string{spiffe, "spiffe://corp.example/other"}, refusal: "more than one URI SAN"},
+		"no SAN that is a name":  {refusal: "neither a URI SAN nor a DNS SAN"},
+		"URI SAN, byte for byte": {uris: []string{"SPIFFE://corp.example/%61dmin#x"}, want: "SPIFFE://corp.example/%61dmin#x"},
+		"empty URI SAN":          {uris: []string{""}, refusal: "SAN is not a name"},
+		"URI as DNS SAN":         {hosts: []string{spiffe}, refusal: "not a host name"},
+		"DNS SAN with a space":   {hosts: []string{"a.example subject:admin"}, refusal: "not a host name"},
+		"DNS SAN with spaces":    {hosts: []string{"a b"}, refusal: "SAN is not a name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := connected(t, trusted().client(c.uris, c.hosts), tls.VerifyClientCertIfGiven)
-			got, err := (&caller.Authenticator{MTLS: true}).Authenticate(ctx)
+			got, err := (&caller.Authenticator{Certificates: certificates()}).Authenticate(ctx)
 			if c.refusal != "" {
 				refused(t, err, c.refusal, spiffe, "example")
 			} else if err != nil || got != (caller.Caller{Certificate: c.want}) {
@@ -169,7 +201,7 @@ func TestWithoutAVerifiedCertificateNobodyCalls(t *testing.T) {
 		"name in the metadata": {authorized(t.Context(), "certificate:spiffe://corp.example/admin"), "no credentials"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := (&caller.Authenticator{MTLS: true}).Authenticate(c.ctx)
+			_, err := (&caller.Authenticator{Certificates: certificates()}).Authenticate(c.ctx)
 			refused(t, err, c.want)
 		})
 	}
@@ -226,7 +258,10 @@ func TestEitherKindOfCredentialsSufficesAndBadOnesDoNot(t *testing.T) {
 		t.Run(title, func(t *testing.T) {
 			ctx := c.connection(t)
 			synctest.Test(t, func(t *testing.T) {
-				authenticator := &caller.Authenticator{MTLS: c.kinds&mtls != 0}
+				authenticator := &caller.Authenticator{}
+				if c.kinds&mtls != 0 {
+					authenticator.Certificates = certificates()
+				}
 				if c.kinds&jwt != 0 {
 					authenticator.Tokens = run(t, tokenConfig(newSite(allKeys())))
 				}

@@ -55,7 +55,7 @@ func certified(t *testing.T, name string) context.Context {
 
 func TestAGuardLetsThroughWhoMayRead(t *testing.T) {
 	policy := parsePolicy(t, strings.ReplaceAll(policyText, "spiffe://corp.example/billing", "billing"))
-	mtls := &caller.Authenticator{MTLS: true}
+	mtls := &caller.Authenticator{Certificates: certificates()}
 	strict := caller.GuardConfig{Authenticator: mtls, Policy: policy}
 	for name, c := range map[string]struct {
 		config  caller.GuardConfig
@@ -139,7 +139,7 @@ func checkAudit(t *testing.T, file, outcome string) {
 
 func TestAnAllOrganizationsPolicyCoversNoRequestWithoutOne(t *testing.T) {
 	policy := parsePolicy(t, `{callers: [{certificate: "*", organizations: ["*"]}]}`)
-	guard := caller.NewGuard(caller.GuardConfig{Authenticator: &caller.Authenticator{MTLS: true}, Policy: policy})
+	guard := caller.NewGuard(caller.GuardConfig{Authenticator: &caller.Authenticator{Certificates: certificates()}, Policy: policy})
 	if through, err := intercept(certified(t, "x"), guard, lookup, struct{}{}, nil); through || !fault.Is(err, fault.CallerForbidden) {
 		t.Errorf("let through is %v, error %v", through, err)
 	}
@@ -163,7 +163,7 @@ func TestTheAuditSaysHowALookupEnded(t *testing.T) {
 			var out logText
 			audit, err := caller.OpenAudit("-", &out, slog.New(slog.DiscardHandler))
 			must(t, audit, err)
-			guard := caller.NewGuard(caller.GuardConfig{Authenticator: &caller.Authenticator{MTLS: true}, Audit: audit})
+			guard := caller.NewGuard(caller.GuardConfig{Authenticator: &caller.Authenticator{Certificates: certificates()}, Audit: audit})
 			if _, err := intercept(certified(t, "a.example"), guard, lookup, asked(org, false), c.result); !errors.Is(err, c.result) {
 				t.Errorf("got %v", err)
 			}
