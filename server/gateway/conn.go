@@ -13,8 +13,8 @@ import (
 
 // Conn is a client connection to services in the same process. A call runs the service's handler in the
 // caller's goroutine, behind the same interceptor as a call from the network, without a connection
-// between. The caller's context, with its values, is the handler's; of its outgoing metadata the handler
-// gets the allowed keys alone.
+// between. The caller's context, with its values, is the handler's. Its outgoing metadata, of which grpc-gateway makes
+// some by itself, such as x-forwarded-for, does not reach the handler.
 type Conn struct {
 	interceptor grpc.UnaryServerInterceptor
 	methods     map[string]method
@@ -25,9 +25,14 @@ type method struct {
 	service any
 }
 
-// allowedMetadata are the keys that cross from REST to the RPC. grpc-gateway adds others by itself, such as
-// x-forwarded-for, which nobody here may trust.
-var allowedMetadata = []string{"authorization"}
+// authorizationKey is the key of a context for the Authorization headers of a REST call.
+type authorizationKey struct{}
+
+// withAuthorization returns the context of a REST call whose RPC gets the values as its metadata. They come straight
+// from the HTTP request, so that none is lost or changed.
+func withAuthorization(ctx context.Context, values []string) context.Context {
+	return context.WithValue(ctx, authorizationKey{}, values)
+}
 
 // NewConn returns a Conn without services.
 func NewConn(interceptor grpc.UnaryServerInterceptor) *Conn {
@@ -47,14 +52,8 @@ func (c *Conn) Invoke(ctx context.Context, name string, request, response any, o
 	if !ok {
 		return status.Errorf(codes.Unimplemented, "unknown method %s", name)
 	}
-	if outgoing, ok := metadata.FromOutgoingContext(ctx); ok {
-		incoming := metadata.MD{}
-		for _, key := range allowedMetadata {
-			if values := outgoing.Get(key); len(values) > 0 {
-				incoming[key] = values
-			}
-		}
-		ctx = metadata.NewIncomingContext(ctx, incoming)
+	if values, ok := ctx.Value(authorizationKey{}).([]string); ok {
+		ctx = metadata.NewIncomingContext(ctx, metadata.MD{"authorization": values})
 	}
 	sent := &sentMetadata{method: name}
 	ctx = grpc.NewContextWithServerTransportStream(ctx, sent)

@@ -47,7 +47,7 @@ func New(interceptor grpc.UnaryServerInterceptor, log *slog.Logger, metrics *tel
 	h.mux = runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, &marshaler{}),
 		runtime.WithUnescapingMode(runtime.UnescapingModeAllExceptSlash),
-		runtime.WithIncomingHeaderMatcher(noHeader), // the gateway adds Authorization by itself
+		runtime.WithIncomingHeaderMatcher(noHeader),
 		runtime.WithOutgoingHeaderMatcher(outgoingHeader),
 		runtime.WithOutgoingTrailerMatcher(noHeader),
 		runtime.WithErrorHandler(h.callError),
@@ -112,10 +112,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	query, bad := h.query.read(r.URL.RawQuery)
-	passed := passedHeader(r.Header)
-	if !isTimeout(passed.Get(timeoutHeader)) {
-		bad = append(bad, fault.Violation{Field: timeoutHeader, Message: "must be a number of up to 8 digits, not 0, and a unit, one of H, M, S, m, u, n"})
-		passed.Del(timeoutHeader)
+	var passed http.Header // what grpc-gateway reads
+	if timeout := r.Header[timeoutHeader]; len(timeout) == 1 && isTimeout(timeout[0]) {
+		passed = http.Header{timeoutHeader: timeout}
+	} else if len(timeout) > 0 {
+		bad = append(bad, fault.Violation{Field: timeoutHeader, Message: "must be a number of up to 8 digits, not 0, and a unit, one of H, M, S, m, u, n, once"})
+	}
+	if values := r.Header["Authorization"]; len(values) > 0 {
+		ctx = withAuthorization(ctx, values)
 	}
 	if problem := discardBody(r); problem != "" {
 		bad = append(bad, fault.Violation{Field: "body", Message: problem})
@@ -123,8 +127,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if len(bad) > 0 {
 		ctx = lookup.WithViolations(ctx, bad)
 	}
-	// grpc-gateway gets what it has a use for, and the query as it is read here. Of anything else it would make
-	// metadata, which does not cross to the RPC.
+	// grpc-gateway gets no other headers, and the query as it is read here. It would make metadata of the headers,
+	// and leave out what it can't carry: a value of Authorization with other bytes than ASCII has to be refused.
 	request := r.WithContext(ctx)
 	request.Header, request.Host, request.RemoteAddr = passed, "", ""
 	request.Form, request.PostForm, request.Body = query, query, http.NoBody
@@ -165,19 +169,6 @@ func (h *Handler) servePage(ctx context.Context, w http.ResponseWriter, r *http.
 	if err := page(w, r); err != nil {
 		h.answer(ctx, w, fault.From(err))
 	}
-}
-
-// passedHeader returns the headers that grpc-gateway reads, nil if there are none.
-func passedHeader(from http.Header) (to http.Header) {
-	for _, name := range [...]string{"Authorization", timeoutHeader} {
-		if values := from[name]; len(values) > 0 {
-			if to == nil {
-				to = http.Header{}
-			}
-			to[name] = values
-		}
-	}
-	return to
 }
 
 // outgoingHeader returns the header of REST that a key of the RPC's metadata becomes.
