@@ -433,7 +433,7 @@ func TestVersionsAndProtocolsOfTLS(t *testing.T) {
 		// Neither port answers in the clear, an upgrade to HTTP/2 included.
 		for _, address := range []string{s.HTTPAddr().String(), s.GRPCAddr().String()} {
 			conn := dial(t, address)
-			_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n", lookupPath)
+			_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n", lookupPath)
 			answer := make([]byte, 12)
 			n, _ := conn.Read(answer)
 			if strings.Contains(string(answer[:n]), "101") || strings.Contains(string(answer[:n]), "200") {
@@ -468,6 +468,11 @@ func TestCORS(t *testing.T) {
 		}
 		if got.http.Header.Get("Vary") != "Origin" || response.Header.Get("Vary") != "Origin" {
 			t.Errorf("%s: answers vary with %q and %q", origin, got.http.Header.Get("Vary"), response.Header.Get("Vary"))
+		}
+		for _, name := range []string{"X-Request-Id", "Content-Security-Policy", "X-Content-Type-Options", "Cache-Control"} {
+			if response.Header.Get(name) == "" {
+				t.Errorf("%s: a preflight's response has no %s", origin, name)
+			}
 		}
 		if !allowed {
 			continue

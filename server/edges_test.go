@@ -49,7 +49,7 @@ func (s *service) exchange(t *testing.T, raw string) string {
 func TestRequestsThatMeanTwoThingsAreRefused(t *testing.T) {
 	u := newUpstream(t, good, nil)
 	s := start(t, u, nil)
-	const hidden = "GET " + lookupPath + " HTTP/1.1\r\nHost: x\r\n\r\n"
+	const hidden = "GET " + lookupPath + " HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	for name, c := range map[string]struct {
 		head, body string
 		meant      bool // whether the request alone means one thing, so that it may be answered
@@ -68,7 +68,7 @@ func TestRequestsThatMeanTwoThingsAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := len(u.apiRequests())
-			host := "Host: x\r\n"
+			host := "Host: localhost\r\n"
 			if strings.Contains(name, "host") {
 				host = ""
 			}
@@ -130,7 +130,7 @@ func TestHeadersFromOutsideTellNothingOfTheCaller(t *testing.T) {
 func TestTenThousandHeadersAreRefused(t *testing.T) {
 	s := start(t, newUpstream(t, good, nil), nil)
 	var raw strings.Builder
-	raw.WriteString("GET " + lookupPath + " HTTP/1.1\r\nHost: x\r\n")
+	raw.WriteString("GET " + lookupPath + " HTTP/1.1\r\nHost: localhost\r\n")
 	for i := range 10_000 {
 		fmt.Fprintf(&raw, "X-%d: y\r\n", i)
 	}
@@ -230,8 +230,8 @@ func TestASlowCallerIsCutOff(t *testing.T) {
 	t.Parallel()
 	s := start(t, newUpstream(t, good, nil), nil)
 	for name, c := range map[string]struct{ address, half string }{
-		"REST":  {s.HTTPAddr().String(), "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "},
-		"admin": {s.AdminAddr().String(), "GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "},
+		"REST":  {s.HTTPAddr().String(), "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "},
+		"admin": {s.AdminAddr().String(), "GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: "},
 		"gRPC":  {s.GRPCAddr().String(), http2.ClientPreface[:10]},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
-	"example.com/podero-facade/server/gateway"
 	"example.com/podero-facade/server/internal/connlimit"
 	"example.com/podero-facade/server/telemetry"
 )
@@ -53,10 +52,8 @@ func (s *Server) listen(
 	intercept grpc.UnaryServerInterceptor, services []service, rest http.Handler, metrics *telemetry.Metrics,
 ) error {
 	options := []grpc.ServerOption{grpc.UnaryInterceptor(intercept), grpc.StreamInterceptor(s.streams.intercept)}
-	if len(s.config.CORSAllowedOrigin) > 0 {
-		rest = gateway.CORS(s.config.CORSAllowedOrigin, rest)
-	}
-	s.rest = newHTTPServer(s.ready.release(rest), s.log, s.config.UpstreamTimeout)
+	s.rest = newHTTPServer(s.ready.closeConnections(rest), s.log, s.config.UpstreamTimeout)
+	s.rest.ConnContext = withConnectionEnd
 	base, cancel := context.WithCancel(context.Background())
 	s.rest.BaseContext, s.cancelREST = func(net.Listener) context.Context { return base }, cancel
 	s.admin = newHTTPServer(adminHandler(s.config.AdminListen, s.ready, metrics), s.log, longestProfile)

@@ -175,7 +175,7 @@ func TestOPTIONSOfTheWholeServerIsNoRoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	if _, err := io.WriteString(conn, "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(conn, "OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	answer, err := io.ReadAll(conn)
@@ -291,7 +291,7 @@ func TestACallerWhoLeavesIsNoticedWhateverItsBody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, _ = io.WriteString(conn, "GET "+lookupPath+" HTTP/1.1\r\nHost: x\r\n"+c.sent)
+			_, _ = io.WriteString(conn, "GET "+lookupPath+" HTTP/1.1\r\nHost: localhost\r\n"+c.sent)
 			if c.lookup {
 				<-arrived
 			} else {
@@ -322,7 +322,7 @@ func TestABodyThatNeverArrivesDelaysNoForcedStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	_, _ = io.WriteString(conn, "GET "+lookupPath+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+	_, _ = io.WriteString(conn, "GET "+lookupPath+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
 	<-time.After(50 * time.Millisecond)
 	begun := time.Now()
 	if err := s.stop(); err == nil {
@@ -345,7 +345,7 @@ func TestBodiesThatAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			answer := s.exchange(t, "GET "+lookupPath+" HTTP/1.1\r\nHost: x\r\n"+sent)
+			answer := s.exchange(t, "GET "+lookupPath+" HTTP/1.1\r\nHost: localhost\r\n"+sent)
 			if !strings.HasPrefix(answer, "HTTP/1.1 400 ") || !strings.Contains(answer, `"reason":"INVALID_REQUEST"`) ||
 				!strings.Contains(answer, `"field":"body"`) {
 				t.Errorf("response = %.300q, want INVALID_REQUEST about the body", answer)
@@ -367,7 +367,7 @@ func TestHeadersThatAreTooLargeAreRefused(t *testing.T) {
 	if err := conn.SetDeadline(time.Now().Add(testLimit)); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.WriteString(conn, "GET "+lookupPath+" HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 80<<10)+"\r\n\r\n")
+	_, _ = io.WriteString(conn, "GET "+lookupPath+" HTTP/1.1\r\nHost: localhost\r\nX: "+strings.Repeat("x", 80<<10)+"\r\n\r\n")
 	answer := make([]byte, 12)
 	if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "HTTP/1.1 431" {
 		t.Errorf("%s %v", answer, err)

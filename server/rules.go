@@ -109,6 +109,9 @@ func (c *Callers) needs(kind string) bool { return slices.Contains(c.CallerAuth,
 // guarded reports whether calls pass a guard.
 func (c *Callers) guarded() bool { return !c.needs(CallerNone) || c.AuditLog != "" }
 
+// isOpen reports whether anybody who reaches the service can look up users with its credentials.
+func (c *Config) isOpen() bool { return c.needs(CallerNone) && c.UpstreamAuth != AuthPassthrough }
+
 // checkCallers checks who may call, together with what that depends on.
 func (c *Config) checkCallers(refuse refuseFunc) {
 	for _, kind := range c.CallerAuth {

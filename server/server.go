@@ -113,6 +113,10 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 	}
 	intercept = interceptor.Chain(s.calls.intercept, intercept)
 	rest := gateway.New(intercept, log, metrics)
+	rest.AllowOrigins(config.CORSAllowedOrigin)
+	if config.isOpen() && isLoopbackAddress(config.HTTPListen) {
+		rest.RefuseHosts(isForeignHost)
+	}
 	if err := addPages(rest, &config); err != nil {
 		return nil, err
 	}

@@ -12,27 +12,27 @@ const (
 	corsMaxAge          = "600" // seconds
 )
 
-// CORS lets pages of the given origins call a handler from a browser (Fetch standard, section 3.3). Other
-// origins get no header that would let them.
-func CORS(origins []string, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := w.Header()
-		header.Add("Vary", "Origin")
-		origin := r.Header.Get("Origin")
-		if origin == "" || !slices.Contains(origins, origin) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		header.Set("Access-Control-Allow-Origin", origin)
-		header.Set("Access-Control-Expose-Headers", corsResponseHeaders)
-		if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
-			next.ServeHTTP(w, r)
-			return
-		}
-		header.Set("Access-Control-Allow-Methods", "GET, HEAD")
-		header.Set("Access-Control-Allow-Headers", corsRequestHeaders)
-		header.Set("Access-Control-Max-Age", corsMaxAge)
-		header.Set("Cache-Control", "no-store")
-		w.WriteHeader(http.StatusNoContent)
-	})
+// AllowOrigins lets pages of some origins call the API from a browser (Fetch standard, section 3.3). Other origins get
+// no header that would let them.
+func (h *Handler) AllowOrigins(origins []string) { h.origins = origins }
+
+// cors adds what lets the page of a request read the response. It reports whether the request was a preflight, to which
+// that is the whole response.
+func (h *Handler) cors(w http.ResponseWriter, r *http.Request) (preflight bool) {
+	header := w.Header()
+	header.Add("Vary", "Origin")
+	origin := r.Header.Get("Origin")
+	if origin == "" || !slices.Contains(h.origins, origin) {
+		return false
+	}
+	header.Set("Access-Control-Allow-Origin", origin)
+	header.Set("Access-Control-Expose-Headers", corsResponseHeaders)
+	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	header.Set("Access-Control-Allow-Methods", "GET, HEAD")
+	header.Set("Access-Control-Allow-Headers", corsRequestHeaders)
+	header.Set("Access-Control-Max-Age", corsMaxAge)
+	w.WriteHeader(http.StatusNoContent)
+	return true
 }

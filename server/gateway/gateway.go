@@ -32,12 +32,14 @@ const maxBody = 1 << 20
 
 // Handler serves the REST API. Add services to it before it serves.
 type Handler struct {
-	mux     *runtime.ServeMux
-	conn    *Conn
-	query   query
-	pages   map[string]Page
-	log     *slog.Logger
-	metrics *telemetry.Metrics
+	mux       *runtime.ServeMux
+	conn      *Conn
+	query     query
+	pages     map[string]Page
+	origins   []string               // of pages that may call from a browser
+	isForeign func(host string) bool // nil to serve all hosts
+	log       *slog.Logger
+	metrics   *telemetry.Metrics
 }
 
 // New returns a Handler whose calls pass the interceptor.
@@ -74,6 +76,10 @@ func (h *Handler) AddService(desc *grpc.ServiceDesc, service any, register Regis
 	return nil
 }
 
+// RefuseHosts refuses requests whose Host header isForeign reports to be another machine's: a browser sends them to
+// this one after DNS rebinding.
+func (h *Handler) RefuseHosts(isForeign func(host string) bool) { h.isForeign = isForeign }
+
 // A Page answers GET and HEAD at a path beside the API. An error that it returns is the answer instead.
 type Page func(w http.ResponseWriter, r *http.Request) error
 
@@ -102,6 +108,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 
 	defer h.recover(ctx, w)
+	if h.isForeign != nil && h.isForeign(r.Host) {
+		h.answer(ctx, w, fault.New(fault.CallerForbidden, errors.New("the Host header names another machine, as after DNS rebinding")))
+		return
+	}
+	if len(h.origins) > 0 && h.cors(w, r) {
+		return
+	}
 	if r.ContentLength != 0 {
 		// No method takes a body, and where it ends is a matter of opinion if its headers contradict one
 		// another (RFC 9112, section 11.2): what follows on the connection is not taken for a request.
