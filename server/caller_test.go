@@ -495,3 +495,37 @@ func TestCORS(t *testing.T) {
 		t.Error("CORS is on by default")
 	}
 }
+
+// TestACallerLearnsWhichCredentialWasRejected and not why, which would help to guess.
+func TestACallerLearnsWhichCredentialWasRejected(t *testing.T) {
+	i, ca := newIssuer(t), newAuthority(t)
+	tlsOn, jwtOn := withTLS(t, ca), withJWT(i)
+	s := start(t, newUpstream(t, good, nil), func(c *server.Config) {
+		tlsOn(c)
+		jwtOn(c)
+		c.CallerAuth = []string{server.CallerMTLS, server.CallerJWT}
+	})
+	expired := i.sign(t, i.keys["one"], nil, map[string]any{"exp": time.Now().Add(-time.Hour).Unix()})
+	for name, c := range map[string]struct {
+		certificate                   *tls.Certificate
+		header                        http.Header
+		challenge, message, notInside string
+	}{
+		"nothing":                      {nil, nil, "Bearer", "no credentials", ""},
+		"a password":                   {nil, http.Header{"Authorization": {"Basic eDp5"}}, "Bearer", "Authorization header of the call is no bearer token", ""},
+		"a token that expired":         {nil, bearer(expired), `Bearer error="invalid_token"`, "bearer token of the call was rejected", "expired on"},
+		"a certificate without a name": {ca.issue(t, forClient()), nil, "Bearer", "client certificate of the call was rejected", "SAN"},
+	} {
+		for _, protocol := range protocols {
+			t.Run(protocol.name+" "+name, func(t *testing.T) {
+				got := protocol.lookup(t.Context(), t, s.as(t, ca, c.certificate), theUser(), c.header)
+				if !strings.Contains(got.message, c.message) || c.notInside != "" && strings.Contains(got.message, c.notInside) {
+					t.Errorf("got the message %q", got.message)
+				}
+				if got.http != nil && got.http.Header.Get("WWW-Authenticate") != c.challenge {
+					t.Errorf("got the challenge %q, want %q", got.http.Header.Get("WWW-Authenticate"), c.challenge)
+				}
+			})
+		}
+	}
+}

@@ -164,7 +164,7 @@ func (f failure) check(t *testing.T, got answer) {
 		if got.http.StatusCode != f.http {
 			t.Errorf("HTTP status %d, want %d", got.http.StatusCode, f.http)
 		}
-		if challenge := got.http.Header.Get("Www-Authenticate"); (challenge == "Bearer") != (f.http == 401) {
+		if challenge := got.http.Header.Get("Www-Authenticate"); strings.HasPrefix(challenge, "Bearer") != (f.http == 401) {
 			t.Errorf("WWW-Authenticate %q", challenge)
 		}
 		return

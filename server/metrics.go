@@ -2,6 +2,7 @@ package server
 
 import (
 	"example.com/podero-facade/server/cache"
+	"example.com/podero-facade/server/caller"
 	"example.com/podero-facade/server/internal/connlimit"
 	"example.com/podero-facade/server/internal/http1"
 	"example.com/podero-facade/server/resilience"
@@ -37,6 +38,11 @@ func watchConnections(metrics *telemetry.Metrics, port string, listener *connlim
 		"Connections that were closed because their peer had too many.", "port", port, listener.Rejected)
 	metrics.LabeledCounter("podero_facade_connections_evicted_total",
 		"Idle connections that were closed in favour of new ones.", "port", port, listener.Evicted)
+}
+
+func watchKeys(metrics *telemetry.Metrics, tokens *caller.TokenVerifier) {
+	metrics.Gauge("podero_facade_caller_keys_age_seconds", "Time since the keys of --jwt-issuer were fetched; 0 before the first time.",
+		func() float64 { return tokens.KeysAge().Seconds() })
 }
 
 func watchTokens(metrics *telemetry.Metrics, tokens *token.Keeper) {

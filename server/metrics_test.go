@@ -24,12 +24,14 @@ func TestTheMetricsAreThoseOfTheDocumentation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	i := newIssuer(t)
 	s := start(t, newUpstream(t, replyJSON(200, document(member{"tariff", `1`})), nil), func(c *server.Config) {
+		withJWT(i)(c)
 		c.ClientSecret, c.ClientSecretFile = secret.Text{}, secretFile(t)
 		c.CacheTTL, c.CacheRedisURL = time.Minute, secret.New("redis://"+miniredis.RunT(t).Addr())
 	})
 	for range 2 {
-		lookupGRPC(t.Context(), t, s, theUser(), nil)
+		lookupGRPC(t.Context(), t, s, theUser(), bearer(i.sign(t, i.keys["one"], nil, nil)))
 	}
 	_, metrics := s.admin(t, "/metrics")
 	documented := names(`(?m)^\| .((?:podero_facade|rpc|http)_[a-z_]+).`, string(text))

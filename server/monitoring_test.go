@@ -68,11 +68,13 @@ func readDeploy(t *testing.T, name string, decode func([]byte, any) error, into 
 }
 
 func TestAlertsAndPanelsAskForWhatThereIs(t *testing.T) {
+	i := newIssuer(t)
 	s := start(t, newUpstream(t, replyJSON(200, document(member{"tariff", `1`})), nil), func(c *server.Config) {
+		withJWT(i)(c)
 		c.ClientSecret, c.ClientSecretFile = secret.Text{}, secretFile(t)
 		c.CacheTTL = time.Minute
 	})
-	lookupGRPC(t.Context(), t, s, theUser(), nil)
+	lookupGRPC(t.Context(), t, s, theUser(), bearer(i.sign(t, i.keys["one"], nil, nil)))
 	_, metrics := s.admin(t, "/metrics")
 	series := names(`(?m)^([a-z_]+)[{ ]`, metrics)
 	known := map[string][]string{"reason": append(fault.Reasons(), telemetry.ReasonOK), "result": podero.AttemptResults}

@@ -233,6 +233,7 @@ func (s *Server) newGuard(metrics *telemetry.Metrics) (*caller.Guard, error) {
 		transport := newKeyTransport()
 		verifier := caller.NewTokenVerifier(config.tokenConfig(transport, s.log))
 		guard.Authenticator.Tokens = verifier
+		watchKeys(metrics, verifier)
 		s.background = append(s.background, verifier.Run)
 	}
 	if config.CallerPolicyFile != "" {

@@ -49,7 +49,7 @@ func (a *Authenticator) Authenticate(ctx context.Context) (Caller, error) {
 	var err error
 	if a.Certificates != nil {
 		if caller.Certificate, err = a.Certificates.name(ctx); err != nil {
-			return Caller{}, fault.New(fault.CallerUnauthenticated, fmt.Errorf("client certificate: %w", err))
+			return Caller{}, Rejected(fault.ClientCertificate, fmt.Errorf("client certificate: %w", err))
 		}
 	}
 	if a.Tokens != nil {
@@ -66,31 +66,37 @@ func (a *Authenticator) Authenticate(ctx context.Context) (Caller, error) {
 // subject returns the subject of the call's bearer token, and "" if it has none.
 func (a *Authenticator) subject(ctx context.Context) (string, error) {
 	token, err := BearerToken(ctx)
-	if err != nil {
-		return "", fault.New(fault.CallerUnauthenticated, err)
-	}
-	if token.IsZero() {
-		return "", nil
+	if err != nil || token.IsZero() {
+		return "", err
 	}
 	return a.Tokens.Verify(ctx, token.Reveal())
 }
 
+// Rejected returns the error of a call with a credential that was rejected for a reason, which is for the log.
+func Rejected(credential fault.Credential, reason error) *fault.Error {
+	return &fault.Error{Kind: fault.CallerUnauthenticated, Rejected: credential, Cause: reason}
+}
+
 // BearerToken returns the bearer token of a call (RFC 6750, section 2.1), and none if the call has no
-// authorization at all. Anything but exactly one bearer token is an error.
+// authorization at all. Anything but exactly one bearer token is rejected.
 func BearerToken(ctx context.Context) (secret.Text, error) {
 	values := metadata.ValueFromIncomingContext(ctx, "authorization")
 	if len(values) == 0 {
 		return secret.Text{}, nil
 	}
 	if len(values) > 1 {
-		return secret.Text{}, fmt.Errorf("%d authorization values", len(values))
+		return secret.Text{}, Rejected(fault.BearerToken, fmt.Errorf("%d authorization values", len(values)))
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
 	token = strings.TrimLeft(token, " ")
-	if !strings.EqualFold(scheme, "Bearer") || token == "" || strings.Contains(token, ",") || !isVisible(token) {
-		return secret.Text{}, errors.New("the authorization is not a bearer token")
+	switch {
+	case !strings.EqualFold(scheme, "Bearer") || token == "":
+		return secret.Text{}, Rejected(fault.Authorization, errors.New("the authorization is not a bearer token"))
+	case strings.Contains(token, ",") || !isVisible(token):
+		return secret.Text{}, Rejected(fault.BearerToken, errors.New("the authorization is not a bearer token, but more or less than one"))
+	default:
+		return secret.New(token), nil
 	}
-	return secret.New(token), nil
 }
 
 // isVisible reports whether s is one or more visible ASCII characters, without spaces.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,7 +65,7 @@ func (i *issuer) fetch(ctx context.Context) (keys []jose.JSONWebKey, ignored int
 	for _, value := range set.Keys {
 		// RFC 7517, section 5: keys that are not understood are to be ignored.
 		var key jose.JSONWebKey
-		if key.UnmarshalJSON(value) != nil || !isUsable(key) {
+		if key.UnmarshalJSON(value) != nil || !isUsable(key) || !mayVerify(value) {
 			ignored++
 			continue
 		}
@@ -145,4 +146,12 @@ func isUsable(key jose.JSONWebKey) bool {
 	default:
 		return false
 	}
+}
+
+// mayVerify reports whether a JWK's key_ops, if it has any, contains verify (RFC 7517, section 4.3).
+func mayVerify(jwk jsontext.Value) bool {
+	var key struct {
+		Operations []string `json:"key_ops"`
+	}
+	return json.Unmarshal(jwk, &key) == nil && (key.Operations == nil || slices.Contains(key.Operations, "verify"))
 }

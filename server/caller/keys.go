@@ -3,16 +3,18 @@ package caller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/internal/deadline"
 	"example.com/podero-facade/server/renew"
-	"github.com/go-jose/go-jose/v4"
 )
 
 const (
@@ -24,6 +26,9 @@ const (
 	// key verifies. Anybody can make such tokens.
 	earlyEvery = 10 * time.Second
 
+	// maxTrust is how long keys are trusted that can't be fetched again: meanwhile their issuer may have withdrawn them.
+	maxTrust = 24 * time.Hour
+
 	// maxWait is how long a call waits for keys.
 	maxWait = time.Second
 )
@@ -33,12 +38,28 @@ type keySet struct {
 	issuer  *issuer
 	log     *slog.Logger
 	renewal *renew.Loop
-	current atomic.Pointer[[]jose.JSONWebKey] // nil until they were fetched once
+	current atomic.Pointer[fetchedKeys] // nil until they were fetched once
 
 	mu     sync.Mutex
 	coming bool          // whether a fetch is under way or was asked for
 	done   chan struct{} // closed after the fetch under way, or after the next one
 	early  time.Time     // when a call that had keys last asked for a fetch before its time
+
+	expired bool // whether the log says that the keys are trusted no longer
+}
+
+// fetchedKeys are the keys of one fetch.
+type fetchedKeys struct {
+	keys []jose.JSONWebKey
+	at   time.Time
+}
+
+// age returns how long ago the keys were fetched, and 0 if they never were.
+func (k *keySet) age() time.Duration {
+	if current := k.current.Load(); current != nil {
+		return time.Since(current.at)
+	}
+	return 0
 }
 
 func newKeySet(issuer *issuer, log *slog.Logger) *keySet {
@@ -69,8 +90,11 @@ func (k *keySet) tryKeys(token *jose.JSONWebSignature) ([]byte, error) {
 	if current == nil {
 		return nil, errors.New("the issuer's keys could not be fetched yet")
 	}
+	if time.Since(current.at) > maxTrust {
+		return nil, fmt.Errorf("the issuer's keys could not be fetched for %v", maxTrust)
+	}
 	err := errors.New("the issuer has no key of its kid and alg")
-	for _, key := range *current {
+	for _, key := range current.keys {
 		if !fits(key, token.Signatures[0].Header) {
 			continue
 		}
@@ -148,6 +172,9 @@ func (k *keySet) fetch(ctx context.Context) error {
 	defer k.mu.Unlock()
 	if err == nil {
 		k.store(ctx, keys, ignored)
+	} else if k.age() > maxTrust && !k.expired {
+		k.expired = true
+		k.log.ErrorContext(ctx, "keys of --jwt-issuer could not be fetched for too long: all bearer tokens are refused", "limit", maxTrust.String())
 	}
 	k.renewal.Served()
 	k.coming = false
@@ -158,7 +185,8 @@ func (k *keySet) fetch(ctx context.Context) error {
 
 // store replaces the keys and logs how many there are if that is new.
 func (k *keySet) store(ctx context.Context, keys []jose.JSONWebKey, ignored int) {
-	if old := k.current.Swap(&keys); old == nil || len(*old) != len(keys) {
+	k.expired = false
+	if old := k.current.Swap(&fetchedKeys{keys, time.Now()}); old == nil || len(old.keys) != len(keys) {
 		k.log.InfoContext(ctx, "keys of --jwt-issuer", "usable", len(keys), "ignored", ignored)
 	}
 }

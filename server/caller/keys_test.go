@@ -306,3 +306,51 @@ func TestRunEndsAFetchUnderWay(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+func TestKeysAreTrustedForADayWithoutTheirIssuer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(allKeys())
+		verifier := run(t, tokenConfig(s))
+		synctest.Wait()
+		s.set(func(s *site) { s.down = true })
+		time.Sleep(23 * time.Hour)
+		if _, err := verify(t, verifier, goodToken()); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * time.Hour)
+		_, err := verify(t, verifier, goodToken())
+		refused(t, err, "could not be fetched for 24h")
+		s.set(func(s *site) { s.down = false })
+		time.Sleep(time.Minute)
+		accepted(t, verifier, goodToken())
+		if age := verifier.KeysAge(); age > time.Minute {
+			t.Errorf("the keys are %v old", age)
+		}
+	})
+}
+
+func TestUseAndKeyOpsDecideWhetherAKeyIsUsed(t *testing.T) {
+	for name, c := range map[string]struct {
+		published object
+		used      bool
+	}{
+		"no use":                  {object{"use": nil}, true},
+		"verify":                  {object{"key_ops": []string{"verify"}}, true},
+		"verify and more":         {object{"key_ops": []string{"encrypt", "verify"}}, true},
+		"another use":             {object{"use": "enc"}, false},
+		"a use in another case":   {object{"use": "SIG"}, false},
+		"another operation":       {object{"key_ops": []string{"encrypt"}}, false},
+		"no operation":            {object{"key_ops": []string{}}, false},
+		"operations that are one": {object{"key_ops": "verify"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				verifier := run(t, tokenConfig(newSite(jwks(keys().rsa.jwk(c.published)))))
+				synctest.Wait()
+				if _, err := verify(t, verifier, goodToken()); (err == nil) != c.used {
+					t.Errorf("got %v, the key should be used: %v", err, c.used)
+				}
+			})
+		})
+	}
+}

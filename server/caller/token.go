@@ -59,6 +59,9 @@ func NewTokenVerifier(config TokenConfig) *TokenVerifier {
 // they are harmless while there are keys.
 func (v *TokenVerifier) Run(ctx context.Context) { v.keys.run(ctx) }
 
+// KeysAge returns how long ago the issuer's keys were fetched, and 0 if they never were.
+func (v *TokenVerifier) KeysAge() time.Duration { return v.keys.age() }
+
 // Verify returns the subject of a token that the issuer signed for the audience and that is valid now. If
 // no known key verifies the token, Verify waits for new keys for a second at most. Its errors are
 // *fault.Error: CALLER_UNAUTHENTICATED, with a cause that quotes nothing of the token, or what ended ctx.
@@ -73,7 +76,7 @@ func (v *TokenVerifier) Verify(ctx context.Context, token string) (string, error
 	if ended, ok := errors.AsType[*fault.Error](err); ok {
 		return "", ended
 	}
-	return "", fault.New(fault.CallerUnauthenticated, fmt.Errorf("bearer token: %w", err))
+	return "", Rejected(fault.BearerToken, fmt.Errorf("bearer token: %w", err))
 }
 
 // claims are the registered claims that decide about a token (RFC 7519, section 4.1).

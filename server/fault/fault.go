@@ -64,7 +64,7 @@ var table = [...]row{
 	InvalidRequest: {"INVALID_REQUEST", codes.InvalidArgument, http.StatusBadRequest,
 		"The request breaks a rule of the API; correct the named fields."},
 	CallerUnauthenticated: {"CALLER_UNAUTHENTICATED", codes.Unauthenticated, http.StatusUnauthorized,
-		"The call has no usable credentials. Send what this service wants: a client certificate, or exactly one Authorization header with a bearer token."},
+		"The call has no credentials. Send what this service wants: a client certificate, or an Authorization header with a bearer token."},
 	CallerForbidden: {"CALLER_FORBIDDEN", codes.PermissionDenied, http.StatusForbidden,
 		"The caller may not read this organization. Ask the service's operator for access."},
 	UserNotFound: {"USER_NOT_FOUND", codes.NotFound, http.StatusNotFound,
@@ -161,6 +161,7 @@ type Error struct {
 	RetryAfter time.Duration // when to try again; 0 for no advice
 	Missing    string        // what was not found: the full name of a message, "" for nothing
 	OrgID      string        // where it was not found
+	Rejected   Credential    // the credential that was rejected; "" if there was none
 	Cause      error         // for the log
 
 	// Transient says that another attempt may succeed (contract.md, section 6), but not sooner than in
@@ -174,6 +175,26 @@ type Error struct {
 	// Final says that the service's own retries or limits had their say, so that a caller who tries
 	// again would multiply them.
 	Final bool
+}
+
+// A Credential is a kind of caller credentials.
+type Credential string
+
+// The kinds of caller credentials, as the ErrorInfo's metadata names them under RejectedKey.
+const (
+	BearerToken       Credential = "bearer_token"
+	Authorization     Credential = "authorization" // a header that is no bearer token
+	ClientCertificate Credential = "client_certificate"
+	RejectedKey                  = "rejected_credential"
+)
+
+// rejectedMessages are for people whose credentials were rejected. They don't say why, which would help to guess.
+var rejectedMessages = map[Credential]string{
+	BearerToken: "The bearer token of the call was rejected. Send exactly one Authorization header, with a token " +
+		"that this service's issuer gave for it and that has not expired.",
+	Authorization: "The Authorization header of the call is no bearer token. Send exactly one, with the scheme Bearer.",
+	ClientCertificate: "The client certificate of the call was rejected. Use one with one name, of a CA that this " +
+		"service trusts, that has not expired.",
 }
 
 // New returns an Error of a kind with its cause, which may be nil.
@@ -237,14 +258,7 @@ func FromContext(ctx context.Context) *Error {
 // Status returns the error as a gRPC status with all its details.
 func (e *Error) Status(requestID string) *status.Status {
 	row := table[e.Kind]
-	message := e.Message
-	if message == "" {
-		message = row.message
-	}
-	info := &errdetails.ErrorInfo{Reason: row.reason, Domain: Domain}
-	if e.HTTPStatus != 0 {
-		info.Metadata = map[string]string{"http_status": strconv.Itoa(e.HTTPStatus)}
-	}
+	info := &errdetails.ErrorInfo{Reason: row.reason, Domain: Domain, Metadata: e.metadata()}
 	details := []protoadapt.MessageV1{info, &errdetails.RequestInfo{RequestId: requestID}}
 	if row.code == codes.InvalidArgument {
 		details = append(details, badRequest(e.Violations))
@@ -258,11 +272,38 @@ func (e *Error) Status(requestID string) *status.Status {
 	if e.RetryAfter > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
 	}
-	st, err := status.New(row.code, message).WithDetails(details...)
+	st, err := status.New(row.code, e.message()).WithDetails(details...)
 	if err != nil { // only an OK status or an unmarshalable detail
 		return status.New(codes.Internal, table[Internal].message)
 	}
 	return st
+}
+
+// metadata returns the metadata of the ErrorInfo, nil if there is none.
+func (e *Error) metadata() map[string]string {
+	if e.HTTPStatus == 0 && e.Rejected == "" {
+		return nil
+	}
+	metadata := map[string]string{}
+	if e.HTTPStatus != 0 {
+		metadata["http_status"] = strconv.Itoa(e.HTTPStatus)
+	}
+	if e.Rejected != "" {
+		metadata[RejectedKey] = string(e.Rejected)
+	}
+	return metadata
+}
+
+// message returns the text for people.
+func (e *Error) message() string {
+	switch {
+	case e.Message != "":
+		return e.Message
+	case e.Rejected != "" && e.Kind == CallerUnauthenticated:
+		return rejectedMessages[e.Rejected]
+	default:
+		return table[e.Kind].message
+	}
 }
 
 func badRequest(violations []Violation) *errdetails.BadRequest {

@@ -61,13 +61,15 @@ func NewProblem(st *status.Status) Problem {
 func writeProblem(w http.ResponseWriter, st *status.Status) {
 	p := NewProblem(st)
 	for _, detail := range st.Details() {
-		if retry, ok := detail.(*errdetails.RetryInfo); ok {
-			seconds := math.Ceil(retry.GetRetryDelay().AsDuration().Seconds())
+		switch d := detail.(type) {
+		case *errdetails.RetryInfo:
+			seconds := math.Ceil(d.GetRetryDelay().AsDuration().Seconds())
 			w.Header().Set("Retry-After", strconv.Itoa(int(seconds)))
+		case *errdetails.ErrorInfo:
+			if p.Status == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", challenge(d))
+			}
 		}
-	}
-	if p.Status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
 	body, err := json.Marshal(p)
 	if err != nil { // text that is not UTF-8, which a status can't have
@@ -76,6 +78,14 @@ func writeProblem(w http.ResponseWriter, st *status.Status) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body)
+}
+
+// challenge returns the WWW-Authenticate header of a call that was not authenticated (RFC 6750, section 3.1).
+func challenge(info *errdetails.ErrorInfo) string {
+	if info.GetMetadata()[fault.RejectedKey] == string(fault.BearerToken) {
+		return `Bearer error="invalid_token"`
+	}
+	return "Bearer"
 }
 
 // title is the phrase of a status; "about:blank" as type asks for exactly that (RFC 9457, section 4.2.1).

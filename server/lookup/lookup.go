@@ -65,13 +65,14 @@ func (d *Desk) token(ctx context.Context) (secret.Text, error) {
 		return secret.Text{}, nil
 	}
 	token, err := caller.BearerToken(ctx)
-	if err == nil && token.IsZero() {
-		err = errors.New("there is no authorization")
+	switch {
+	case err != nil:
+		return secret.Text{}, err
+	case token.IsZero():
+		return secret.Text{}, fault.New(fault.CallerUnauthenticated, errors.New("there is no authorization"))
+	default:
+		return token, nil
 	}
-	if err != nil {
-		return secret.Text{}, fault.New(fault.CallerUnauthenticated, err)
-	}
-	return token, nil
 }
 
 // violationsKey is the key of a context for what is wrong with a call besides the fields of its request.

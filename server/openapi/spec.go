@@ -78,7 +78,7 @@ var responseHeaders = object[header]{
 	}},
 	{"WWW-Authenticate", header{
 		Description: "How to authenticate.", Required: true,
-		Schema: &schema{Type: types{"string"}, Const: "Bearer"},
+		Schema: &schema{Type: types{"string"}, Enum: []string{"Bearer", `Bearer error="invalid_token"`}},
 	}},
 }
 

@@ -37,7 +37,7 @@ func (c *Client) statusError(response *http.Response, body []byte, key Key) erro
 	e := &fault.Error{HTTPStatus: status, Kind: fault.UpstreamUnexpectedStatus}
 	switch {
 	case status == http.StatusUnauthorized && c.config.Passthrough:
-		e.Kind = fault.UpstreamRefusedCaller
+		e.Kind, e.Rejected = fault.UpstreamRefusedCaller, fault.BearerToken
 	case status == http.StatusUnauthorized:
 		e.Kind = fault.UpstreamUnauthenticated
 	case status == http.StatusTooManyRequests:
