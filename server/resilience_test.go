@@ -308,8 +308,13 @@ func compress(text string) string {
 	return b.String()
 }
 
+// anybody is an upstream whose user has no external ID, and so is the one of any.
+func anybody(w http.ResponseWriter, r *http.Request) {
+	replyJSON(200, document(member{"external_user_id", "null"}))(w, r)
+}
+
 func TestTheCacheTellsOfItself(t *testing.T) {
-	u := newUpstream(t, good, nil)
+	u := newUpstream(t, anybody, nil)
 	s := start(t, u, func(c *server.Config) {
 		c.CacheTTL, c.CacheStaleIfError = time.Minute, time.Hour
 	})
@@ -385,7 +390,7 @@ func TestPassthroughCachesForEachTokenAlone(t *testing.T) {
 // TestReplicasShareWhatTheyFetched has three, of which one has a Redis that isn't there.
 func TestReplicasShareWhatTheyFetched(t *testing.T) {
 	redis := miniredis.RunT(t)
-	u := newUpstream(t, good, nil)
+	u := newUpstream(t, anybody, nil)
 	replica := func(location string) *service {
 		return start(t, u, func(c *server.Config) { c.CacheTTL, c.CacheRedisURL = time.Hour, secret.New(location) })
 	}

@@ -153,12 +153,12 @@ func (c *Cache) ask(ctx context.Context, key podero.Key, maxAge time.Duration) (
 	message, age, err := c.config.Next.FindWithin(ctx, key, maxAge)
 	asked = asked.Add(-age)
 	switch {
-	case err == nil:
+	case err == nil && key.Matches(message):
 		c.entries.Set(key, &entry{message: message, asked: asked, fresh: c.config.TTL, kept: c.config.TTL + c.config.StaleIfError})
 	case fault.Is(err, key.Resource.Missing):
 		fresh := min(c.config.TTL, notFoundTime)
 		c.entries.Set(key, &entry{notFound: err, asked: asked, fresh: fresh, kept: fresh})
-	case denies(err):
+	case err == nil, denies(err):
 		c.entries.Invalidate(key)
 	}
 	return message, age, err

@@ -28,7 +28,8 @@ type documents struct {
 
 func (d *documents) Find(_ context.Context, key podero.Key) (proto.Message, error) {
 	document := fmt.Sprintf(`{"id":%q,"organization_id":%q,"role":"user","email":"peter.schmidt@example.com","num_inverters":1,"num_heat_pumps":2,`+
-		`"num_electric_vehicles":3,"num_wallboxes":4%s}`, key.Path, orgID, d.rest)
+		`"num_electric_vehicles":3,"num_wallboxes":4%s}`, key.Path, orgID,
+		strings.Replace(d.rest, "134681893870", key.Path[strings.LastIndexByte(key.Path, '/')+1:], 1))
 	return podero.User.Decode([]byte(document), orgID, d.drift)
 }
 

@@ -110,7 +110,11 @@ func (c *Client) document(response *http.Response, body []byte, key Key) (proto.
 	if media := mediaType(response); media != "application/json" {
 		return nil, violation("", "is not of content type application/json")
 	}
-	return key.Resource.Decode(body, key.OrgID, c.config.Drift)
+	message, err := key.Resource.Decode(body, key.OrgID, c.config.Drift)
+	if err == nil && !key.Matches(message) {
+		c.config.Drift.note(driftOther, string(proto.MessageName(key.Resource.Message)))
+	}
+	return message, err
 }
 
 // mediaType returns the type of a response's body in lower case, without parameters. If it is given twice, both have to

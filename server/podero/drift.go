@@ -24,13 +24,14 @@ type Drift struct {
 
 // NewDrift returns a Drift that writes to log and counts with count.
 func NewDrift(log *slog.Logger, count func(kind, name string)) *Drift {
-	return &Drift{log: log, count: count, known: map[string]map[string]bool{driftField: {}, driftRole: {}}}
+	return &Drift{log: log, count: count, known: map[string]map[string]bool{driftField: {}, driftRole: {}, driftOther: {}}}
 }
 
 // The kinds of what can be unknown.
 const (
 	driftField = "field"
 	driftRole  = "role"
+	driftOther = "other_document" // the response is of another document than the one asked for
 )
 
 func (d *Drift) note(kind, name string) {

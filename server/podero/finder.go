@@ -28,11 +28,21 @@ type Key struct {
 	Token secret.Text
 }
 
+// Matches reports whether a message is of the document that the key names. One that is not must not be kept: it may be
+// the response to another request.
+func (k Key) Matches(message proto.Message) bool {
+	return k.Resource.Matches == nil || k.Resource.Matches(k, message)
+}
+
 // Resource is a kind of document that Podero has.
 type Resource struct {
 	Template string        // of a Key's path, as metrics and traces may know it
 	Message  proto.Message // a document's type; its value is not used
 	Missing  fault.Kind    // what a 404 says
+
+	// Matches reports whether a message is of the document that a key names, as far as the message says so. nil stands
+	// for always.
+	Matches func(key Key, message proto.Message) bool
 
 	// Decode maps a document of the organization to a message of the type. Its errors are *fault.Error.
 	Decode func(document []byte, orgID string, drift *Drift) (proto.Message, error)

@@ -16,6 +16,7 @@ var User = &Resource{
 	Template: "/org/{org_id}/users/by-ext-id/{external_id}",
 	Message:  (*userv1.User)(nil),
 	Missing:  fault.UserNotFound,
+	Matches:  matchesUser,
 	Decode:   decodeUser,
 }
 
@@ -31,6 +32,16 @@ func UserByExternalID(orgID, externalID string, includeDeleted bool) Key {
 		OrgID:    orgID,
 		Path:     "/org/" + orgID + "/users/by-ext-id/" + url.PathEscape(externalID) + query,
 	}
+}
+
+// matchesUser reports whether a user has the external ID of a key, or none.
+func matchesUser(key Key, message proto.Message) bool {
+	user, ok := message.(*userv1.User)
+	if !ok || user.ExternalUserId == nil {
+		return ok
+	}
+	path, _, _ := strings.Cut(key.Path, "?")
+	return path[strings.LastIndexByte(path, '/')+1:] == url.PathEscape(user.GetExternalUserId())
 }
 
 // The required fields, as bits of the set of those that a document had.

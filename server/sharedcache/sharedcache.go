@@ -180,7 +180,7 @@ func (c *Cache) FindWithin(ctx context.Context, key podero.Key, maxAge time.Dura
 
 // store stores a response of Podero's, or deletes the entry that it denies, once for each reading.
 func (c *Cache) store(r *reading, place place, key podero.Key, fetched time.Time, message proto.Message, err error) {
-	found, missing, denied := err == nil, fault.Is(err, key.Resource.Missing), refuses(err)
+	found, missing, denied := err == nil && key.Matches(message), fault.Is(err, key.Resource.Missing), err != nil && refuses(err)
 	if !found && !missing && !denied || !r.stored.CompareAndSwap(false, true) {
 		return
 	}

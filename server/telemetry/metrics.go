@@ -59,7 +59,7 @@ func newMetrics(options ...func(*Metrics) sdkmetric.Option) (*Metrics, error) {
 	}, []string{"result"})
 	drift := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "podero_facade_contract_drift_total",
-		Help: "What Podero sent that the contract does not know, by kind (field, role) and name.",
+		Help: "What Podero sent that the contract does not know, by kind (field, role, other_document) and name.",
 	}, []string{"kind", "name"})
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
