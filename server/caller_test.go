@@ -303,10 +303,14 @@ func TestThePolicyAndTheAuditLog(t *testing.T) {
 		t.Errorf("percent-encoded: %s", got.reason)
 	}
 	record, err := os.ReadFile(audit)
+	for end := time.Now().Add(testLimit); err == nil && strings.Count(string(record), "\n") < 21 && time.Now().Before(end); {
+		<-time.After(time.Millisecond) // lines are written a moment later
+		record, err = os.ReadFile(audit)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{`"caller":"subject:crm-sync"`, `"organization":"` + other + `"`, `"outcome":"OK"`, `"outcome":"CALLER_FORBIDDEN"`, `"outcome":"CALLER_UNAUTHENTICATED"`} {
+	for _, part := range []string{`"caller":"subject:crm-sync"`, `"credential":"jti:token-7"`, `"address":"127.0.0.1"`, `"include_deleted":true`, `"organization":"` + other + `"`, `"outcome":"OK"`, `"outcome":"CALLER_FORBIDDEN"`, `"outcome":"CALLER_UNAUTHENTICATED"`} {
 		if !strings.Contains(string(record), part) {
 			t.Errorf("the audit log has no %s", part)
 		}
@@ -314,7 +318,7 @@ func TestThePolicyAndTheAuditLog(t *testing.T) {
 	if lines := strings.Count(string(record), "\n"); lines != 21 {
 		t.Errorf("%d lines in the audit log, want one for each call", lines)
 	}
-	if secretIn(string(record)) {
+	if secretIn(strings.ReplaceAll(string(record), `"address":"127.0.0.1"`, "")) {
 		t.Errorf("the audit log tells too much: %s", record)
 	}
 	if log := s.log.String(); !strings.Contains(log, `"level":"WARN"`) || !strings.Contains(log, "subject:stranger") {

@@ -162,7 +162,7 @@ func (i *issuer) publish(kid string, key *ecdsa.PrivateKey) {
 
 // claims are those of a good token.
 func (i *issuer) claims() map[string]any {
-	return map[string]any{"iss": i.server.URL, "aud": "podero-facade", "sub": "crm-sync", "exp": time.Now().Add(time.Hour).Unix()}
+	return map[string]any{"iss": i.server.URL, "aud": "podero-facade", "sub": "crm-sync", "jti": "token-7", "exp": time.Now().Add(time.Hour).Unix()}
 }
 
 // sign returns a token with ES256, the claims changed as given.

@@ -27,6 +27,7 @@ func TestTheMetricsAreThoseOfTheDocumentation(t *testing.T) {
 	i := newIssuer(t)
 	s := start(t, newUpstream(t, replyJSON(200, document(member{"tariff", `1`})), nil), func(c *server.Config) {
 		withJWT(i)(c)
+		c.AuditLog = filepath.Join(t.TempDir(), "audit.log")
 		c.ClientSecret, c.ClientSecretFile = secret.Text{}, secretFile(t)
 		c.CacheTTL, c.CacheRedisURL = time.Minute, secret.New("redis://"+miniredis.RunT(t).Addr())
 	})

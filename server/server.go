@@ -114,6 +114,9 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 	intercept = interceptor.Chain(s.calls.intercept, intercept)
 	rest := gateway.New(intercept, log, metrics)
 	rest.AllowOrigins(config.CORSAllowedOrigin)
+	if config.AuditLog != "" {
+		rest.TellPeers()
+	}
 	if config.isOpen() && isLoopbackAddress(config.HTTPListen) {
 		rest.RefuseHosts(isForeignHost)
 	}
@@ -249,6 +252,8 @@ func (s *Server) newGuard(metrics *telemetry.Metrics) (*caller.Guard, error) {
 			return nil, fmt.Errorf("open --audit-log: %w", err)
 		}
 		guard.Audit = audit
+		metrics.Counter("podero_facade_audit_lines_dropped_total",
+			"Audit lines that were lost, because their reader was too slow or they could not be written.", audit.Dropped)
 		s.closers = append(s.closers, func() { _ = audit.Close() })
 	}
 	return caller.NewGuard(guard), nil

@@ -36,7 +36,9 @@ func (c *demoCommand) Run(ctx context.Context, std streams) error {
 	if err := config.Check(); err != nil {
 		return &usageError{err}
 	}
-	service, err := server.New(config, telemetry.NewLogger(std.err, telemetry.LogText, config.LogLevel))
+	log, flush := telemetry.NewLogger(std.err, telemetry.LogText, config.LogLevel)
+	defer flush()
+	service, err := server.New(config, log)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,9 @@ func (c *serveCommand) Run(ctx context.Context, std streams) error {
 	if os.Getenv("GOGC") == "" {
 		paceCollector()
 	}
-	service, err := server.New(c.Config, telemetry.NewLogger(std.err, c.LogFormat, c.LogLevel))
+	log, flush := telemetry.NewLogger(std.err, c.LogFormat, c.LogLevel)
+	defer flush()
+	service, err := server.New(c.Config, log)
 	if err != nil {
 		return err
 	}

@@ -13,12 +13,19 @@ import (
 	"example.com/podero-facade/server/secret"
 )
 
-// A Caller is whom the credentials of a call name. Both fields are set if both kinds were given; the zero
+// A Caller is whom the credentials of a call name. Both names are set if both kinds were given; the zero
 // Caller is nobody. The two are names of different kinds: a certificate x is not a subject x.
 type Caller struct {
 	Certificate string // the URI SAN of a client certificate, else its first DNS SAN
 	Subject     string // the sub of a JWT
+
+	// Credential identifies the credentials themselves, such as "serial:1f0a jti:7b0c": the serial number of the
+	// certificate, in hexadecimal, and the jti of the JWT, if it has one.
+	Credential string
 }
+
+// isNobody reports whether no credentials name the caller.
+func (c Caller) isNobody() bool { return c.Certificate == "" && c.Subject == "" }
 
 // String returns the caller for the log, such as "certificate:spiffe://corp.example/crm" or
 // "subject:crm-sync", the certificate first if there are both, and "" for nobody. A certificate's name has
@@ -47,27 +54,41 @@ type Authenticator struct {
 func (a *Authenticator) Authenticate(ctx context.Context) (Caller, error) {
 	var caller Caller
 	var err error
+	var serial, jti string
 	if a.Certificates != nil {
-		if caller.Certificate, err = a.Certificates.name(ctx); err != nil {
+		if caller.Certificate, serial, err = a.Certificates.name(ctx); err != nil {
 			return Caller{}, Rejected(fault.ClientCertificate, fmt.Errorf("client certificate: %w", err))
 		}
 	}
 	if a.Tokens != nil {
-		if caller.Subject, err = a.subject(ctx); err != nil {
+		if caller.Subject, jti, err = a.subject(ctx); err != nil {
 			return Caller{}, err
 		}
 	}
-	if caller == (Caller{}) {
+	if caller.isNobody() {
 		return Caller{}, fault.New(fault.CallerUnauthenticated, errors.New("no credentials of a kind that --caller-auth names"))
 	}
+	caller.Credential = credential(serial, jti)
 	return caller, nil
 }
 
-// subject returns the subject of the call's bearer token, and "" if it has none.
-func (a *Authenticator) subject(ctx context.Context) (string, error) {
+// credential joins what identifies a certificate and a token.
+func credential(serial, jti string) string {
+	var parts []string
+	if serial != "" {
+		parts = append(parts, "serial:"+serial)
+	}
+	if jti != "" {
+		parts = append(parts, "jti:"+jti)
+	}
+	return strings.Join(parts, " ")
+}
+
+// subject returns the subject and the jti of the call's bearer token, and "" if it has none.
+func (a *Authenticator) subject(ctx context.Context) (subject, jti string, err error) {
 	token, err := BearerToken(ctx)
 	if err != nil || token.IsZero() {
-		return "", err
+		return "", "", err
 	}
 	return a.Tokens.Verify(ctx, token.Reveal())
 }

@@ -38,23 +38,25 @@ func NewCertificateVerifier(roots func() *x509.CertPool) *CertificateVerifier {
 	return &CertificateVerifier{roots: roots, verified: map[*x509.Certificate]verification{}}
 }
 
-// name returns the name in the client certificate of the call's peer, and "" if there is none.
-func (v *CertificateVerifier) name(ctx context.Context) (string, error) {
+// name returns the name and the serial number of the client certificate of the call's peer, and "" if there is none.
+func (v *CertificateVerifier) name(ctx context.Context) (name, serial string, err error) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
-		return "", nil
+		return "", "", nil
 	}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok || len(info.State.PeerCertificates) == 0 {
-		return "", nil
+		return "", "", nil
 	}
 	if len(info.State.VerifiedChains) == 0 {
-		return "", errors.New("it was not verified")
+		return "", "", errors.New("it was not verified")
 	}
 	if err := v.verify(&info.State); err != nil {
-		return "", err
+		return "", "", err
 	}
-	return certificateName(info.State.PeerCertificates[0])
+	leaf := info.State.PeerCertificates[0]
+	name, err = certificateName(leaf)
+	return name, leaf.SerialNumber.Text(16), err
 }
 
 // verify verifies the client certificate of a connection by the CAs and the time of now.

@@ -3,9 +3,11 @@ package caller
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
 
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/podero"
@@ -42,7 +44,10 @@ func (g *Guard) Intercept(
 	line := auditLine{
 		requestID: requestid.From(ctx),
 		method:    info.FullMethod,
+		address:   peerAddress(ctx),
 		outcome:   fault.Internal.Reason(), // what a panic in the handler will become
+
+		includeDeleted: wish.includeDeleted,
 	}
 	if podero.IsUUID(wish.organization) { // anything else may be anything, a person's data too
 		line.organization = wish.organization
@@ -50,12 +55,25 @@ func (g *Guard) Intercept(
 	defer func() { g.config.Audit.write(ctx, line) }()
 
 	caller, err := g.admit(ctx, wish)
-	line.caller = caller.String()
+	line.caller, line.credential = caller.String(), caller.Credential
 	if err == nil {
 		response, err = handle(ctx, request)
 	}
 	line.outcome = outcome(err)
 	return response, err
+}
+
+// peerAddress returns the IP address of the call's peer, and "" if it is not known. X-Forwarded-For is not trusted.
+func peerAddress(ctx context.Context) string {
+	p, ok := peer.FromContext(ctx)
+	if !ok || p.Addr == nil {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(p.Addr.String())
+	if err != nil {
+		return ""
+	}
+	return host
 }
 
 // wish is what a request wants to read.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -119,20 +120,20 @@ func checkAudit(t *testing.T, file, outcome string) {
 		}
 		return
 	}
-	var line map[string]string
+	var line map[string]any
 	if err := json.Unmarshal(content, &line); err != nil || strings.Count(string(content), "\n") != 1 {
 		t.Fatalf("not one line of JSON: %s", content)
 	}
-	if line["outcome"] != outcome || line["request_id"] != "the-request" || !strings.HasPrefix(line["method"], "/podero.") {
+	if line["outcome"] != outcome || line["request_id"] != "the-request" || !strings.HasPrefix(fmt.Sprint(line["method"]), "/podero.") {
 		t.Errorf("the line is %s", content)
 	}
 	if organization := line["organization"]; organization != org && organization != "" {
 		t.Errorf("the line has the organization %q", organization)
 	}
-	if at, err := time.Parse(time.RFC3339Nano, line["time"]); err != nil || at.Location() != time.UTC || time.Since(at) > time.Minute {
+	if at, err := time.Parse(time.RFC3339Nano, fmt.Sprint(line["time"])); err != nil || at.Location() != time.UTC || time.Since(at) > time.Minute {
 		t.Errorf("the line is of %s", line["time"])
 	}
-	if len(line) != 6 || strings.Contains(string(content), externalID) || strings.Contains(string(content), "Jane") {
+	if len(line) != 9 || strings.Contains(string(content), externalID) || strings.Contains(string(content), "Jane") {
 		t.Errorf("the line has too much in it: %s", content)
 	}
 }
@@ -167,13 +168,15 @@ func TestTheAuditSaysHowALookupEnded(t *testing.T) {
 			if _, err := intercept(certified(t, "a.example"), guard, lookup, asked(org, false), c.result); !errors.Is(err, c.result) {
 				t.Errorf("got %v", err)
 			}
-			for _, want := range []string{c.want, `"caller":"certificate:a.example"`, `"organization":"` + org + `"`, `"method":"` + lookup + `"`} {
+			if err := audit.Close(); err != nil {
+				t.Error(err)
+			}
+			for _, want := range []string{
+				c.want, `"caller":"certificate:a.example"`, `"credential":"serial:`, `"organization":"` + org + `"`, `"include_deleted":false`, `"method":"` + lookup + `"`,
+			} {
 				if !strings.Contains(out.String(), want) {
 					t.Errorf("%s is not in %s", want, out.String())
 				}
-			}
-			if err := audit.Close(); err != nil {
-				t.Error(err)
 			}
 		})
 	}
@@ -184,7 +187,9 @@ func TestALookupThatPanicsIsAuditedToo(t *testing.T) {
 	audit, err := caller.OpenAudit("-", &out, slog.New(slog.DiscardHandler))
 	guard := caller.NewGuard(caller.GuardConfig{Audit: must(t, audit, err)})
 	defer func() {
-		if recover() == nil || !strings.Contains(out.String(), `"outcome":"INTERNAL"`) {
+		panicked := recover() != nil
+		_ = audit.Close()
+		if !panicked || !strings.Contains(out.String(), `"outcome":"INTERNAL"`) {
 			t.Errorf("the audit has %q", out.String())
 		}
 	}()
@@ -204,6 +209,7 @@ func TestATokenWithALineBreakInItsSubjectIsOneLineOfAudit(t *testing.T) {
 		if _, err := intercept(authorized(t.Context(), "Bearer "+token), guard, lookup, asked(org, false), nil); err != nil {
 			t.Error(err)
 		}
+		_ = audit.Close()
 		if strings.Count(out.String(), "\n") != 1 || strings.Contains(out.String(), token) {
 			t.Errorf("the audit has %q", out.String())
 		}
@@ -257,20 +263,27 @@ func (d *fullDisk) Write(p []byte) (int, error) {
 }
 
 func TestAnAuditThatCannotBeWrittenIsLoggedOnceAndStopsNoLookup(t *testing.T) {
-	var l logText
-	disk := &fullDisk{}
-	audit, err := caller.OpenAudit("-", disk, l.logger())
-	guard := caller.NewGuard(caller.GuardConfig{Audit: must(t, audit, err)})
-	for i := range 30 {
-		disk.full = i/10 == 1
-		if through, err := intercept(t.Context(), guard, lookup, asked(org, false), nil); !through || err != nil {
-			t.Errorf("let through is %v, error %v", through, err)
+	synctest.Test(t, func(t *testing.T) {
+		var l logText
+		disk := &fullDisk{}
+		audit, err := caller.OpenAudit("-", disk, l.logger())
+		guard := caller.NewGuard(caller.GuardConfig{Audit: must(t, audit, err)})
+		for i := range 30 {
+			disk.full = i/10 == 1
+			if through, err := intercept(t.Context(), guard, lookup, asked(org, false), nil); !through || err != nil {
+				t.Errorf("let through is %v, error %v", through, err)
+			}
+			synctest.Wait()
 		}
-	}
-	if lines := strings.Split(strings.TrimSpace(l.String()), "\n"); len(lines) != 2 ||
-		!strings.Contains(lines[0], "no space left on device") || !strings.Contains(lines[1], "written again") {
-		t.Errorf("the log has %q", lines)
-	}
+		_ = audit.Close()
+		if lines := strings.Split(strings.TrimSpace(l.String()), "\n"); len(lines) != 2 ||
+			!strings.Contains(lines[0], "no space left on device") || !strings.Contains(lines[1], "written again") {
+			t.Errorf("the log has %q", lines)
+		}
+		if n := audit.Dropped(); n != 10 {
+			t.Errorf("%d lines were counted as lost, want 10", n)
+		}
+	})
 }
 
 func TestAnAuditFileThatCannotBeOpenedIsAnError(t *testing.T) {

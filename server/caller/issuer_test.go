@@ -62,7 +62,7 @@ func TestKeysAreFetchedOverHTTP(t *testing.T) {
 		_, _ = io.WriteString(w, allKeys())
 	}, nil)
 	logged(t, l, "usable=5")
-	if got, err := verifier.Verify(t.Context(), tokenOf(issuer)); err != nil || got != subject {
+	if got, _, err := verifier.Verify(t.Context(), tokenOf(issuer)); err != nil || got != subject {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
@@ -109,7 +109,7 @@ func TestAnswersThatAreNoKeySetGiveNoKeys(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			verifier, issuer, l := served(t, c.handler, nil)
 			logged(t, l, c.want)
-			_, err := verifier.Verify(t.Context(), tokenOf(issuer))
+			_, _, err := verifier.Verify(t.Context(), tokenOf(issuer))
 			refused(t, err, "could not be fetched yet")
 		})
 	}
@@ -156,9 +156,9 @@ func TestKeysThatAreNotForSignaturesAreIgnored(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				verifier := run(t, tokenConfig(newSite(jwks(c.key, k.ed.jwk(object{"use": nil, "alg": "EdDSA"})))))
-				_, err := verifier.Verify(t.Context(), c.token)
+				_, _, err := verifier.Verify(t.Context(), c.token)
 				refused(t, err, "")
-				if _, err := verifier.Verify(t.Context(), k.ed.sign("EdDSA", nil, goodClaims())); err != nil {
+				if _, _, err := verifier.Verify(t.Context(), k.ed.sign("EdDSA", nil, goodClaims())); err != nil {
 					t.Errorf("the good key beside it: %v", err)
 				}
 			})
@@ -195,7 +195,7 @@ func TestTheDiscoveryDocumentSaysWhereTheKeysAre(t *testing.T) {
 				var l logText
 				config := tokenConfig(s)
 				config.Issuer, config.JWKSURL, config.Log = c.issuer, "", l.logger()
-				_, err := run(t, config).Verify(t.Context(), tokenOf(c.issuer))
+				_, _, err := run(t, config).Verify(t.Context(), tokenOf(c.issuer))
 				if c.want == "" && err != nil {
 					t.Errorf("%v\n%s", err, l.String())
 				}
@@ -220,7 +220,7 @@ func TestAnIssuerInTheClearMayPublishInTheClear(t *testing.T) {
 		_, _ = io.WriteString(w, allKeys())
 	}, func(c *caller.TokenConfig) { c.JWKSURL = "" })
 	logged(t, l, "usable=5")
-	if _, err := verifier.Verify(t.Context(), tokenOf(issuer)); err != nil {
+	if _, _, err := verifier.Verify(t.Context(), tokenOf(issuer)); err != nil {
 		t.Error(err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 func verify(t *testing.T, v *caller.TokenVerifier, token string) (time.Duration, error) {
 	t.Helper()
 	begun := time.Now()
-	got, err := v.Verify(t.Context(), token)
+	got, _, err := v.Verify(t.Context(), token)
 	if err == nil && got != subject {
 		t.Errorf("the subject is %q", got)
 	}

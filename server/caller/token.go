@@ -16,6 +16,7 @@ import (
 )
 
 const (
+	maxID    = 256              // characters of a jti
 	maxToken = 8 << 10          // bytes; the largest that issuers make are half of that
 	leeway   = 30 * time.Second // by how much the issuer's clock may be off
 )
@@ -62,21 +63,21 @@ func (v *TokenVerifier) Run(ctx context.Context) { v.keys.run(ctx) }
 // KeysAge returns how long ago the issuer's keys were fetched, and 0 if they never were.
 func (v *TokenVerifier) KeysAge() time.Duration { return v.keys.age() }
 
-// Verify returns the subject of a token that the issuer signed for the audience and that is valid now. If
+// Verify returns the subject and the jti of a token that the issuer signed for the audience and that is valid now. If
 // no known key verifies the token, Verify waits for new keys for a second at most. Its errors are
 // *fault.Error: CALLER_UNAUTHENTICATED, with a cause that quotes nothing of the token, or what ended ctx.
-func (v *TokenVerifier) Verify(ctx context.Context, token string) (string, error) {
+func (v *TokenVerifier) Verify(ctx context.Context, token string) (subject, jti string, err error) {
 	claims, err := v.verify(ctx, token)
 	if err == nil {
 		err = v.check(claims, time.Now())
 	}
 	if err == nil {
-		return claims.Subject, nil
+		return claims.Subject, claims.id(), nil
 	}
 	if ended, ok := errors.AsType[*fault.Error](err); ok {
-		return "", ended
+		return "", "", ended
 	}
-	return "", Rejected(fault.BearerToken, fmt.Errorf("bearer token: %w", err))
+	return "", "", Rejected(fault.BearerToken, fmt.Errorf("bearer token: %w", err))
 }
 
 // claims are the registered claims that decide about a token (RFC 7519, section 4.1).
@@ -86,6 +87,16 @@ type claims struct {
 	Audience  jwt.Audience     `json:"aud"`
 	Expiry    *jwt.NumericDate `json:"exp"`
 	NotBefore *jwt.NumericDate `json:"nbf"`
+	ID        any              `json:"jti"` // which need not be text: it only goes into the audit log
+}
+
+// id returns the jti if it can stand in the audit log, and "" otherwise.
+func (c *claims) id() string {
+	id, ok := c.ID.(string)
+	if !ok || len(id) > maxID || !isVisible(id) {
+		return ""
+	}
+	return id
 }
 
 // verify returns the claims of a token that one of the issuer's keys signed. A key is chosen by the

@@ -63,7 +63,7 @@ func TestGoodTokensAreAccepted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				got, err := run(t, tokenConfig(newSite(allKeys()))).Verify(t.Context(), token())
+				got, _, err := run(t, tokenConfig(newSite(allKeys()))).Verify(t.Context(), token())
 				if err != nil || got != subject {
 					t.Errorf("got %q, %v", got, err)
 				}
@@ -168,7 +168,7 @@ func TestBadTokensAreRefused(t *testing.T) {
 				token := c.token()
 				s := newSite(allKeys())
 				begun := time.Now()
-				got, err := run(t, tokenConfig(s)).Verify(t.Context(), token)
+				got, _, err := run(t, tokenConfig(s)).Verify(t.Context(), token)
 				refused(t, err, c.want, token, subject, issuer, "attacker", "another")
 				if got != "" {
 					t.Errorf("refused, and yet the subject is %q", got)
@@ -232,7 +232,7 @@ func TestAVerifierWithoutIssuerOrAudienceAcceptsNothing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				config := tokenConfig(newSite(allKeys()))
 				change(&config)
-				_, err := run(t, config).Verify(t.Context(), claiming(object{"iss": config.Issuer, "aud": config.Audience})())
+				_, _, err := run(t, config).Verify(t.Context(), claiming(object{"iss": config.Issuer, "aud": config.Audience})())
 				refused(t, err, "--jwt-"+name)
 			})
 		})
@@ -261,7 +261,7 @@ func TestACallerWithoutTimeIsToldSo(t *testing.T) {
 				ctx, cancel := c.end(t.Context())
 				defer cancel()
 				begun := time.Now()
-				_, err := verifier.Verify(ctx, goodToken())
+				_, _, err := verifier.Verify(ctx, goodToken())
 				if took := time.Since(begun); !fault.Is(err, c.want) || took >= 300*time.Millisecond {
 					t.Errorf("got %v after %v", err, took)
 				}
@@ -286,11 +286,11 @@ func FuzzVerify(f *testing.F) {
 	verifier := run(f, tokenConfig(newSite(allKeys())))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if _, err := verifier.Verify(ctx, k.rsa.sign("RS256", nil, goodClaims())); err != nil {
+	if _, _, err := verifier.Verify(ctx, k.rsa.sign("RS256", nil, goodClaims())); err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, token string) {
-		if got, err := verifier.Verify(t.Context(), token); err == nil || got != "" {
+		if got, _, err := verifier.Verify(t.Context(), token); err == nil || got != "" {
 			t.Errorf("accepted as %q", got)
 		}
 	})

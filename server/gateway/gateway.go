@@ -38,8 +38,10 @@ type Handler struct {
 	pages     map[string]Page
 	origins   []string               // of pages that may call from a browser
 	isForeign func(host string) bool // nil to serve all hosts
-	log       *slog.Logger
-	metrics   *telemetry.Metrics
+
+	tellsPeers bool
+	log        *slog.Logger
+	metrics    *telemetry.Metrics
 }
 
 // New returns a Handler whose calls pass the interceptor.
@@ -80,6 +82,15 @@ func (h *Handler) AddService(desc *grpc.ServiceDesc, service any, register Regis
 // this one after DNS rebinding.
 func (h *Handler) RefuseHosts(isForeign func(host string) bool) { h.isForeign = isForeign }
 
+// TellPeers gives the RPC the addresses of callers without TLS, too.
+func (h *Handler) TellPeers() { h.tellsPeers = true }
+
+// remoteAddr is the address of a REST caller, as net/http has it.
+type remoteAddr string
+
+func (remoteAddr) Network() string  { return "tcp" }
+func (r remoteAddr) String() string { return string(r) }
+
 // A Page answers GET and HEAD at a path beside the API. An error that it returns is the answer instead.
 type Page func(w http.ResponseWriter, r *http.Request) error
 
@@ -102,9 +113,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header["X-Content-Type-Options"] = noSniff
 	header["Content-Security-Policy"] = noPage
 	ctx := tracecontext.FromHTTP(requestid.With(r.Context(), id), r.Header)
+	// As with a call over gRPC. It can't be forged, as no metadata becomes a peer.
 	if r.TLS != nil {
-		// As with a call over gRPC. It can't be forged, as no metadata becomes a peer.
-		ctx = peer.NewContext(ctx, &peer.Peer{AuthInfo: credentials.TLSInfo{State: *r.TLS}})
+		ctx = peer.NewContext(ctx, &peer.Peer{Addr: remoteAddr(r.RemoteAddr), AuthInfo: credentials.TLSInfo{State: *r.TLS}})
+	} else if h.tellsPeers {
+		ctx = peer.NewContext(ctx, &peer.Peer{Addr: remoteAddr(r.RemoteAddr)})
 	}
 
 	defer h.recover(ctx, w)
