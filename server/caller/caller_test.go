@@ -270,7 +270,7 @@ func TestEitherKindOfCredentialsSufficesAndBadOnesDoNot(t *testing.T) {
 					ctx = authorized(ctx, c.authorization...)
 				}
 				got, err := authenticator.Authenticate(context.WithoutCancel(ctx)) // ctx is from outside of the bubble
-				if got != c.want {
+				if got.String() != c.want.String() {
 					t.Errorf("got %+v, want %+v", got, c.want)
 				}
 				if c.refusal != "" {
