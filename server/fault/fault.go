@@ -1,5 +1,5 @@
-// Package fault is the error table: everything that can go wrong with a call, and what the caller is
-// told about it (contract.md, section 4). It knows no transport.
+// Package fault defines the service's errors in one table: from the kind of an error to its reason,
+// gRPC code, HTTP status and message.
 package fault
 
 import (
@@ -84,7 +84,7 @@ var table = [...]row{
 	UpstreamCircuitOpen: {"UPSTREAM_CIRCUIT_OPEN", codes.Unavailable, http.StatusServiceUnavailable,
 		"Podero failed too often just now and is left alone for a moment. Wait as long as the answer says."},
 	Overloaded: {"OVERLOADED", codes.ResourceExhausted, http.StatusTooManyRequests,
-		"The service has more calls under way than Podero bears. Wait as long as the answer says."},
+		"The service has reached a limit of concurrent calls or connections. Wait as long as the answer says."},
 	TokenUnavailable: {"TOKEN_UNAVAILABLE", codes.Unavailable, http.StatusServiceUnavailable,
 		"Podero's token endpoint can't be reached or fails at present."},
 	TokenRejected: {"TOKEN_REJECTED", codes.Internal, http.StatusInternalServerError,
@@ -163,21 +163,29 @@ type Error struct {
 	OrgID      string        // where it was not found
 	Cause      error         // for the log
 
-	// Transient says that another attempt may succeed (contract.md, section 6), but not sooner than in
-	// NotBefore.
+	// Transient says that another attempt may succeed, but not sooner than in NotBefore.
 	Transient bool
 	NotBefore time.Duration
 
-	// Local says that the call failed here, without an attempt at Podero.
+	// Local says that no request was sent to Podero.
 	Local bool
 
-	// Final says that the service's own retries or limits had their say, so that a caller who tries
-	// again would multiply them.
+	// Final says that the service's own retries or limits ended the call, so that a caller's retry would
+	// multiply them.
 	Final bool
 }
 
 // New returns an Error of a kind with its cause, which may be nil.
 func New(kind Kind, cause error) *Error { return &Error{Kind: kind, Cause: cause} }
+
+// overloadRetryAfter is the RetryAfter of NewOverloaded.
+const overloadRetryAfter = time.Second
+
+// NewOverloaded returns the Error of a call for which a limit of the service or of this machine leaves no
+// room, with its cause, which may be nil.
+func NewOverloaded(cause error) *Error {
+	return &Error{Kind: Overloaded, Cause: cause, RetryAfter: overloadRetryAfter, Local: true, Final: true}
+}
 
 // Error describes the failure for the log.
 func (e *Error) Error() string {

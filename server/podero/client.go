@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -147,7 +146,7 @@ func (c *Client) transportError(ctx context.Context, doing string, err error) er
 	if fault.IsLocal(err) {
 		c.config.Count("local")
 		cause := fmt.Errorf("%s: %w", doing, fault.Network(err))
-		return &fault.Error{Kind: fault.Overloaded, Cause: cause, RetryAfter: time.Second, Local: true, Final: true}
+		return fault.NewOverloaded(cause)
 	}
 	// Whichever clock was the first: the round trip's own, a dial's or a handshake's.
 	if timed, ok := errors.AsType[net.Error](err); ok && timed.Timeout() {
