@@ -20,8 +20,8 @@ const (
 	cutNoise        = 4       // multiple of a round's square root by which cut attempts may vary by chance
 )
 
-// adaptiveLimit is a concurrency limit that follows the upstream's capacity. It is AIMD with slow start
-// and the growth function of TCP CUBIC:
+// adaptiveLimit is a concurrency limit that follows the upstream's capacity. It is AIMD with slow
+// start and the growth function of TCP CUBIC:
 //
 //   - Each success while the limit is reached raises it by one, until it is at its ceiling.
 //   - The first ceiling is max, so that the limit doubles with each round trip (slow start).
@@ -134,8 +134,9 @@ func (a *adaptiveLimit) shrinkUnused(inFlight int, now time.Time) {
 	a.peak, a.peakSince = 0, now
 }
 
-// grow raises the limit. Twice the limit has to yield at least one and a half times the throughput. If
-// the mean latency rises by more than a third, it does not: requests queue in the upstream instead.
+// grow raises the limit. Twice the limit has to yield at least one and a half times the throughput.
+// If the mean latency rises by more than a third, it does not: requests queue in the upstream
+// instead.
 func (a *adaptiveLimit) grow(elapsed time.Duration, now time.Time) {
 	a.limit++
 	g := &a.growth

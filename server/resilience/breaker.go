@@ -19,9 +19,9 @@ const (
 	nextProbe       = time.Second
 )
 
-// Breaker is a circuit breaker. It opens when at least half of 20 or more attempts within 10 s fail.
-// While it is open, calls fail at once, except for probes: one after 5 s, and one a second from then on.
-// It closes when a probe succeeds.
+// Breaker is a circuit breaker. It opens when at least half of 20 or more attempts within 10 s
+// fail. While it is open, calls fail at once, except for probes: one after 5 s, and one a second
+// from then on. It closes when a probe succeeds.
 type Breaker struct {
 	next   podero.Finder
 	log    *slog.Logger
@@ -45,7 +45,8 @@ type ticket struct {
 // bucket counts the attempts of one second, by the time at which they ended.
 type bucket struct{ second, attempts, failures int }
 
-// NewBreaker returns a closed Breaker in front of a Finder. closed is called each time it closes again.
+// NewBreaker returns a closed Breaker in front of a Finder. closed is called each time it closes
+// again.
 func NewBreaker(log *slog.Logger, closed func(), next podero.Finder) *Breaker {
 	return &Breaker{next: next, log: log, closed: closed, epoch: time.Now()}
 }
@@ -83,9 +84,10 @@ func (b *Breaker) admit() (ticket, time.Duration) {
 	return ticket{probe: true}, 0
 }
 
-// record takes the outcome of an attempt into account. An attempt that its callers cut has no result of
-// its own. An attempt that fails counts for it, too: for each attempt that was cut while the failed one
-// ran, one more failure is counted, unless a success or another failure came in between.
+// record takes the outcome of an attempt into account. An attempt that its callers cut has no
+// result of its own. An attempt that fails counts for it, too: for each attempt that was cut while
+// the failed one ran, one more failure is counted, unless a success or another failure came in
+// between.
 func (b *Breaker) record(t ticket, result outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 	"example.com/podero-facade/server/podero"
 )
 
-// TestTheCallsThatWaitHaveABound has calls wait for a token, for a Retry-After or for admission: whatever it is, they
-// wait in a Singleflight.
+// TestTheCallsThatWaitHaveABound has calls wait for a token, for a Retry-After or for admission:
+// whatever it is, they wait in a Singleflight.
 func TestTheCallsThatWaitHaveABound(t *testing.T) {
 	for name, key := range map[string]func(i int) podero.Key{
 		"different lookups": func(i int) podero.Key { return podero.Key{Path: fmt.Sprint(i)} },

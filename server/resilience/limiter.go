@@ -21,8 +21,8 @@ const (
 	ewmaWindow = 16 // number of latencies that the moving average covers, about
 )
 
-// Limiter bounds the number of concurrent upstream requests. Calls beyond the limit wait for a slot in a
-// FIFO queue, for half of their time at most. Singleflight bounds the length of the queue.
+// Limiter bounds the number of concurrent upstream requests. Calls beyond the limit wait for a slot
+// in a FIFO queue, for half of their time at most. Singleflight bounds the length of the queue.
 type Limiter struct {
 	next podero.Finder
 

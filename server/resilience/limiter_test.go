@@ -49,7 +49,8 @@ func TestACallThatCannotWaitIsToldWhyAtOnce(t *testing.T) {
 	})
 }
 
-// workers is an upstream with a number of workers and a FIFO queue in front of them. Each attempt has 3 s.
+// workers is an upstream with a number of workers and a FIFO queue in front of them. Each attempt
+// has 3 s.
 type workers struct {
 	free      chan struct{}
 	service   atomic.Int64 // nanoseconds for each lookup
@@ -98,7 +99,8 @@ func (w *workers) Find(ctx context.Context, _ podero.Key) (proto.Message, error)
 	}
 }
 
-// serve serves a request. Once it began it goes on to its end, whether anybody waits or not, as in most servers.
+// serve serves a request. Once it began it goes on to its end, whether anybody waits or not, as in
+// most servers.
 func (w *workers) serve(served, left chan struct{}) {
 	if w.oblivious {
 		left = nil
@@ -213,7 +215,8 @@ func TestGoodputUnderFourTimesTheCapacity(t *testing.T) {
 	}
 }
 
-// Who has hardly more time than a lookup takes must not wait for a turn until it is too late, or all are.
+// Who has hardly more time than a lookup takes must not wait for a turn until it is too late, or
+// all are.
 func TestGoodputWithImpatientCallers(t *testing.T) {
 	for name, c := range map[string]struct {
 		workers  int
@@ -252,7 +255,8 @@ func TestGoodputWithImpatientCallers(t *testing.T) {
 	}
 }
 
-// Callers with too little time say nothing about what Podero bears, and take no turn from the others.
+// Callers with too little time say nothing about what Podero bears, and take no turn from the
+// others.
 func TestHopelessCallersDoNotLowerTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := chain(newWorkers(1000, time.Second), 0)

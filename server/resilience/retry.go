@@ -20,8 +20,8 @@ const (
 	minAttempt   = 5 * time.Millisecond // no attempt can finish in less
 )
 
-// Retry repeats attempts that failed transiently, with exponential backoff and full jitter, within the
-// caller's deadline and within a budget over all calls.
+// Retry repeats attempts that failed transiently, with exponential backoff and full jitter, within
+// the caller's deadline and within a budget over all calls.
 type Retry struct {
 	next        podero.Finder
 	maxAttempts int
@@ -88,7 +88,8 @@ const (
 	maxBudget      = 10
 )
 
-// budget is a token bucket of retries. Over any time there are at most 0.2 retries per call, plus 10.
+// budget is a token bucket of retries. Over any time there are at most 0.2 retries per call, plus
+// 10.
 type budget struct {
 	mu      sync.Mutex
 	retries float64 // that are left

@@ -22,9 +22,10 @@ const (
 	maxCalls = 6 << 10
 )
 
-// Singleflight coalesces identical concurrent lookups into one. Each caller keeps its own deadline and
-// may leave; when the last one has left, the lookup is cancelled. Lookups run in goroutines of their
-// own, which are reused: a new goroutine would first grow its stack, at a tenth of a lookup's cost.
+// Singleflight coalesces identical concurrent lookups into one. Each caller keeps its own deadline
+// and may leave; when the last one has left, the lookup is cancelled. Lookups run in goroutines of
+// their own, which are reused: a new goroutine would first grow its stack, at a tenth of a lookup's
+// cost.
 type Singleflight struct {
 	next podero.Finder
 
@@ -158,7 +159,8 @@ func (s *Singleflight) leave(f *flight, reason error) {
 	}
 }
 
-// remove forgets a flight, so that the next lookup of its key starts a new one. The caller holds s.mu.
+// remove forgets a flight, so that the next lookup of its key starts a new one. The caller holds
+// s.mu.
 func (s *Singleflight) remove(f *flight) {
 	if s.flights[f.key] == f {
 		delete(s.flights, f.key)

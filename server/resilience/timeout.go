@@ -11,8 +11,8 @@ import (
 	"example.com/podero-facade/server/podero"
 )
 
-// Timeout caps the time of a lookup. A lookup also ends a moment before its caller's deadline, so that
-// the error arrives in time. Timeout sits behind the cache, because hits need no timeout.
+// Timeout caps the time of a lookup. A lookup also ends a moment before its caller's deadline, so
+// that the error arrives in time. Timeout sits behind the cache, because hits need no timeout.
 type Timeout struct {
 	next    podero.Finder
 	timeout time.Duration

@@ -1,8 +1,9 @@
-// Package dial opens TCP connections with Happy Eyeballs (RFC 8305): the addresses of a name are tried in parallel,
-// each a moment after the one before, so that an address that does not respond costs a fraction of a second.
+// Package dial opens TCP connections with Happy Eyeballs (RFC 8305): the addresses of a name are
+// tried in parallel, each a moment after the one before, so that an address that does not respond
+// costs a fraction of a second.
 //
-// Package net does so for the two address families only. Within a family it tries one address after the other, and
-// gives each at least two seconds.
+// Package net does so for the two address families only. Within a family it tries one address after
+// the other, and gives each at least two seconds.
 package dial
 
 import (
@@ -15,7 +16,8 @@ import (
 	"time"
 )
 
-// attemptDelay is how long to wait for an address before the next one is tried, too (RFC 8305, section 5).
+// attemptDelay is how long to wait for an address before the next one is tried, too (RFC 8305,
+// section 5).
 const attemptDelay = 250 * time.Millisecond
 
 // keepAlive finds a dead idle connection within 19 s.
@@ -59,7 +61,8 @@ type attempt struct {
 	err     error
 }
 
-// race tries addresses in order until one works. The next one is tried after attemptDelay, or once one has failed.
+// race tries addresses in order until one works. The next one is tried after attemptDelay, or once
+// one has failed.
 func (d *Dialer) race(ctx context.Context, network, host, port string, addresses []netip.Addr) (net.Conn, error) {
 	ended := make(chan attempt)
 	next := time.NewTimer(0)
@@ -111,8 +114,9 @@ func (d *Dialer) try(ctx context.Context, network string, address netip.Addr, po
 	}
 }
 
-// order returns the addresses of a name in the order in which to try them: the one that worked last, then the two
-// families by turns, beginning with the one that the resolver prefers (RFC 8305, section 4).
+// order returns the addresses of a name in the order in which to try them: the one that worked
+// last, then the two families by turns, beginning with the one that the resolver prefers (RFC 8305,
+// section 4).
 func (d *Dialer) order(host string, addresses []netip.Addr) []netip.Addr {
 	d.mu.Lock()
 	last := d.last[host]
