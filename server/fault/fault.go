@@ -54,8 +54,8 @@ type row struct {
 	message string
 }
 
-// StatusClientClosedRequest is what a REST call ends with when its caller went away. No caller sees it;
-// it is the number that proxies use in their logs.
+// StatusClientClosedRequest is what a REST call ends with when its caller went away. No caller sees
+// it; it is the number that proxies use in their logs.
 const StatusClientClosedRequest = 499
 
 var table = [...]row{
@@ -134,8 +134,8 @@ func Reasons() []string {
 	return reasons
 }
 
-// HTTPStatus returns the HTTP status that the table pairs with a gRPC code, and 500 for a code that is
-// not in the table.
+// HTTPStatus returns the HTTP status that the table pairs with a gRPC code, and 500 for a code that
+// is not in the table.
 func HTTPStatus(code codes.Code) int {
 	for _, row := range table {
 		if row.code == code {
@@ -151,8 +151,9 @@ type Violation struct {
 	Message string
 }
 
-// An Error is a failed call as its caller sees it. Nothing in it but Cause may depend on a secret, a
-// person's data or the text of an upstream's answer; Cause goes to the log and must be fit for it.
+// An Error is a failed call as its caller sees it. Nothing in it but Cause may depend on a secret,
+// a person's data or the text of an upstream's answer; Cause goes to the log and must be fit for
+// it.
 type Error struct {
 	Kind       Kind
 	Message    string        // for people; "" stands for the table's
@@ -170,8 +171,8 @@ type Error struct {
 	// Local says that no request was sent to Podero.
 	Local bool
 
-	// Final says that the service's own retries or limits ended the call, so that a caller's retry would
-	// multiply them.
+	// Final says that the service's own retries or limits ended the call, so that a caller's retry
+	// would multiply them.
 	Final bool
 }
 
@@ -181,8 +182,8 @@ func New(kind Kind, cause error) *Error { return &Error{Kind: kind, Cause: cause
 // overloadRetryAfter is the RetryAfter of NewOverloaded.
 const overloadRetryAfter = time.Second
 
-// NewOverloaded returns the Error of a call for which a limit of the service or of this machine leaves no
-// room, with its cause, which may be nil.
+// NewOverloaded returns the Error of a call for which a limit of the service or of this machine
+// leaves no room, with its cause, which may be nil.
 func NewOverloaded(cause error) *Error {
 	return &Error{Kind: Overloaded, Cause: cause, RetryAfter: overloadRetryAfter, Local: true, Final: true}
 }
@@ -211,8 +212,8 @@ func Is(err error, kind Kind) bool {
 	return errors.As(err, &e) && e.Kind == kind
 }
 
-// From returns err as an Error. What is not one yet is a bug, unless it says that the call's own time is
-// over.
+// From returns err as an Error. What is not one yet is a bug, unless it says that the call's own
+// time is over.
 func From(err error) *Error {
 	var e *Error
 	switch {
@@ -227,12 +228,13 @@ func From(err error) *Error {
 	}
 }
 
-// deadlineSlack is how much before its deadline by the clock here a call may be ended by its caller's deadline: the
-// caller's clock started earlier, by the network's delay.
+// deadlineSlack is how much before its deadline by the clock here a call may be ended by its
+// caller's deadline: the caller's clock started earlier, by the network's delay.
 const deadlineSlack = 50 * time.Millisecond
 
-// FromContext returns the Error of a call whose context ended: UPSTREAM_TIMEOUT if its deadline has passed, and
-// CALLER_CANCELLED if the caller left before. At the deadline, a caller's reset of the stream often arrives first.
+// FromContext returns the Error of a call whose context ended: UPSTREAM_TIMEOUT if its deadline has
+// passed, and CALLER_CANCELLED if the caller left before. At the deadline, a caller's reset of the
+// stream often arrives first.
 func FromContext(ctx context.Context) *Error {
 	cause := context.Cause(ctx)
 	deadline, ok := ctx.Deadline()
