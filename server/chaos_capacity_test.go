@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// newWorkers returns an upstream with a fixed number of workers and an unbounded FIFO queue. It does not notice that a client has
-// disconnected, and processes the request all the same.
+// newWorkers returns an upstream with a fixed number of workers and an unbounded FIFO queue. It
+// does not notice that a client has disconnected, and processes the request all the same.
 func newWorkers(workers int, takes *atomic.Int64) http.HandlerFunc {
 	free := make(chan struct{}, workers)
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -92,7 +92,8 @@ func TestChaosColdStart(t *testing.T) {
 	checkShare(t, "cold start at 400 calls a second and 1 s each", play(400, max(8*time.Second, scaled(30*time.Second)), 10*time.Second, s.lookups(t)), target(0.95, 0.9))
 }
 
-// target returns the target of a whole run, or the lower one of a shortened run: the seconds after a change weigh more in it.
+// target returns the target of a whole run, or the lower one of a shortened run: the seconds after
+// a change weigh more in it.
 func target(whole, short float64) float64 {
 	if *scale < 1 {
 		return short
@@ -100,7 +101,8 @@ func target(whole, short float64) float64 {
 	return whole
 }
 
-// parallelIfShort runs a test beside others in a shortened run. In a whole one, it would disturb their figures.
+// parallelIfShort runs a test beside others in a shortened run. In a whole one, it would disturb
+// their figures.
 func parallelIfShort(t *testing.T) {
 	if *scale < 1 {
 		t.Parallel()

@@ -63,7 +63,8 @@ func playDeath(t *testing.T, kill func(*proxy, testing.TB)) {
 	}
 }
 
-// breakerOpened waits until the breaker is open or the time is up, and returns the current time and which of them it was.
+// breakerOpened waits until the breaker is open or the time is up, and returns the current time and
+// which of them it was.
 func (s *service) breakerOpened(t *testing.T, until time.Time) (at time.Time, opened bool) {
 	t.Helper()
 	for time.Now().Before(until) {

@@ -21,14 +21,9 @@ func TestChaosDNSChanges(t *testing.T) {
 		m := map[bool]*moving{false: plaintext, true: secure}[tls]
 		lookup := m.service.lookups(t)
 		warmUp(t, lookup)
-		var changed time.Time
-		timer := time.AfterFunc(2*time.Second, func() {
-			changed = time.Now()
-			dns.set(m.name, "127.0.0.3")
-		})
-		defer timer.Stop()
+		changed := doAfter(2*time.Second, func() { dns.set(m.name, "127.0.0.3") })
 		all := play(100, max(8*time.Second, scaled(20*time.Second)), 5*time.Second, lookup)
-		last := time.Unix(0, m.from.received.Load()).Sub(changed)
+		last := time.Unix(0, m.from.received.Load()).Sub(<-changed)
 		t.Logf("%s: connections live %v, the last request at the old address after %v, %d connections to the new one, %d of %d calls failed %s",
 			t.Name(), maxAge, last.Round(time.Millisecond), m.to.accepted.Load(), all.failed(), len(all), all.failures())
 		if all.failed() > 0 || m.to.accepted.Load() == 0 || last > maxAge*11/10+100*time.Millisecond {
@@ -37,7 +32,8 @@ func TestChaosDNSChanges(t *testing.T) {
 	})
 }
 
-// moving is a service whose upstream has a name that first resolves to the proxy from, and later to the proxy to.
+// moving is a service whose upstream has a name that first resolves to the proxy from, and later to
+// the proxy to.
 type moving struct {
 	name     string
 	from, to *proxy

@@ -30,7 +30,8 @@ func randomUser() *userv1.GetUserByExternalIdRequest {
 	return &userv1.GetUserByExternalIdRequest{OrgId: orgID, ExternalId: fmt.Sprint(rand.IntN(everybody))}
 }
 
-// lookups returns a lookupFunc that alternates between gRPC and REST. Its connections are closed after the test.
+// lookups returns a lookupFunc that alternates between gRPC and REST. Its connections are closed
+// after the test.
 func (s *service) lookups(t *testing.T) lookupFunc {
 	t.Helper()
 	to, closeAll := clients(t, s, 4)
@@ -47,7 +48,8 @@ func (s *service) lookups(t *testing.T) lookupFunc {
 	}
 }
 
-// warmUp makes single calls until several in a row have succeeded, so that no fault is injected while the service still starts.
+// warmUp makes single calls until several in a row have succeeded, so that no fault is injected
+// while the service still starts.
 func warmUp(t *testing.T, lookup lookupFunc) {
 	t.Helper()
 	const enough = 8
@@ -162,6 +164,17 @@ func (c calls) lastFailure(from time.Time) (last time.Duration) {
 		}
 	}
 	return last
+}
+
+// doAfter does something after a delay, and sends the time at which it began once it is done.
+func doAfter(delay time.Duration, do func()) <-chan time.Time {
+	done := make(chan time.Time, 1)
+	time.AfterFunc(delay, func() {
+		begun := time.Now()
+		do()
+		done <- begun
+	})
+	return done
 }
 
 // forever returns an upper bound for between.

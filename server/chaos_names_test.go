@@ -71,7 +71,8 @@ func (n *nameServer) respond(query []byte) ([]byte, error) {
 	return response.Pack()
 }
 
-// nameConn is an in-memory connection to a nameServer. It is no net.PacketConn, so messages have a length prefix, as over TCP.
+// nameConn is an in-memory connection to a nameServer. It is no net.PacketConn, so messages have a
+// length prefix, as over TCP.
 type nameConn struct {
 	server   *nameServer
 	response bytes.Buffer

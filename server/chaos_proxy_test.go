@@ -132,7 +132,8 @@ func (p *proxy) copy(l *link, from, to net.Conn) {
 	}
 }
 
-// write writes to one side of a link, or closes both after the last bytes. A frozen link stays as it is.
+// write writes to one side of a link, or closes both after the last bytes. A frozen link stays as
+// it is.
 func (l *link) write(to net.Conn, data []byte, last bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -174,14 +175,16 @@ func (p *proxy) open() (n int) {
 	return n
 }
 
-// freeze stops forwarding on the connections that are open, as a server that hangs: its kernel still acknowledges.
+// freeze stops forwarding on the connections that are open, as a server that hangs: its kernel
+// still acknowledges.
 func (p *proxy) freeze() { p.each(func(l *link) { l.frozen = true }) }
 
-// silence freezes the connections that are open and drops the packets of their clients, as a firewall that forgot them.
+// silence freezes the connections that are open and drops the packets of their clients, as a
+// firewall that forgot them.
 func (p *proxy) silence(t testing.TB) {
 	p.each(func(l *link) {
 		l.frozen = true
-		dropPackets(t, l.client.(*net.TCPConn), true)
+		dropPackets(t, l.client.(*net.TCPConn))
 	})
 }
 
@@ -189,7 +192,7 @@ func (p *proxy) silence(t testing.TB) {
 func (p *proxy) freezeNew() { p.freezing.Store(true) }
 
 // dropNew drops the packets of new connections, so that none is made.
-func (p *proxy) dropNew(t testing.TB) { dropPackets(t, p.listener, true) }
+func (p *proxy) dropNew(t testing.TB) { dropPackets(t, p.listener) }
 
 // delay makes each direction of all connections take longer.
 func (p *proxy) delay(latency time.Duration) { p.latency.Store(int64(latency)) }
@@ -202,9 +205,9 @@ func (p *proxy) reset() {
 	})
 }
 
-// dropPackets makes the kernel drop, or no longer drop, what a socket receives: data, acknowledgements, keep-alive probes, and
-// a listener's SYNs. Sockets that were accepted before stay as they are.
-func dropPackets(t testing.TB, socket syscall.Conn, drop bool) {
+// dropPackets makes the kernel drop what a socket receives: data, acknowledgements, keep-alive
+// probes, and a listener's SYNs. Sockets that were accepted before stay as they are.
+func dropPackets(t testing.TB, socket syscall.Conn) {
 	t.Helper()
 	raw, err := socket.SyscallConn()
 	if err != nil {
@@ -213,10 +216,6 @@ func dropPackets(t testing.TB, socket syscall.Conn, drop bool) {
 	}
 	var failed error
 	err = raw.Control(func(fd uintptr) {
-		if !drop {
-			failed = syscall.DetachLsf(int(fd))
-			return
-		}
 		failed = syscall.AttachLsf(int(fd), []syscall.SockFilter{{Code: syscall.BPF_RET | syscall.BPF_K}})
 	})
 	if err == nil && failed != nil {

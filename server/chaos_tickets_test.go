@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// TestChaosSessionTickets runs against OpenSSL, which sends session tickets after a TLS 1.3 handshake. Handshake and request take 80 ms
-// each: a deadline of 250 ms suffices for both, one of 150 ms only for a request on an existing connection.
+// TestChaosSessionTickets runs against OpenSSL, which sends session tickets after a TLS 1.3
+// handshake. Handshake and request take 80 ms each: a deadline of 250 ms suffices for both, one of
+// 150 ms only for a request on an existing connection.
 func TestChaosSessionTickets(t *testing.T) {
 	t.Parallel()
 	for _, protocols := range []string{"TLSv1.2", "TLSv1.3"} {

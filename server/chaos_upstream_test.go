@@ -35,7 +35,8 @@ func (b backend) at(address string) backend {
 
 func (b backend) tokenURL() string { return b.scheme + "://" + b.address + "/oauth2/token/" }
 
-// start starts the service in front of the backend with the default configuration. change, if not nil, alters it.
+// start starts the service in front of the backend with the default configuration. change, if not
+// nil, alters it.
 func (b backend) start(t *testing.T, change func(*server.Config)) *service {
 	t.Helper()
 	u := &upstream{server: &httptest.Server{URL: b.scheme + "://" + b.address}}
@@ -69,7 +70,8 @@ func newBackend(t *testing.T, handler http.Handler, secure bool) backend {
 // newHandler returns a handler for Podero's API and a token endpoint whose tokens live ten hours.
 func newHandler(api http.HandlerFunc) *upstream { return &upstream{api: api, token: grant} }
 
-// forLoopback returns a template of a server certificate for the addresses and names of these tests.
+// forLoopback returns a template of a server certificate for the addresses and names of these
+// tests.
 func forLoopback() *x509.Certificate {
 	template := forServer()
 	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
@@ -77,8 +79,8 @@ func forLoopback() *x509.Certificate {
 	return template
 }
 
-// newNginx starts nginx, which returns a constant document, on a plaintext and on a TLS port. protocols are its ssl_protocols; http2
-// is "http2" to offer HTTP/2, or empty.
+// newNginx starts nginx, which returns a constant document, on a plaintext and on a TLS port.
+// protocols are its ssl_protocols; http2 is "http2" to offer HTTP/2, or empty.
 func newNginx(t *testing.T, protocols, http2 string) (plaintext, secure backend) {
 	t.Helper()
 	dir := t.TempDir()

@@ -4,5 +4,6 @@ package server
 
 import "math"
 
-// maxDescriptors returns how many file descriptors the process may have. This system has no such limit.
+// maxDescriptors returns the limit of file descriptors of the process. This system has no such
+// limit.
 func maxDescriptors() uint64 { return math.MaxUint64 }

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// maxDescriptors returns how many file descriptors the process may have.
+// maxDescriptors returns the limit of file descriptors of the process.
 func maxDescriptors() uint64 {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

@@ -12,8 +12,8 @@ import (
 	"example.com/podero-facade/server/telemetry"
 )
 
-// watchFile loads the files of a setting, keeps the value up to date while the service runs, and exports
-// whether it is older than the files.
+// watchFile loads the value of a setting from its files, reloads it when they change, and exports a
+// metric that is 1 while the changed files can't be used.
 func watchFile[T any](
 	watcher *filewatch.Watcher, metrics *telemetry.Metrics, setting string, parse filewatch.Parser[T], files ...string,
 ) (*filewatch.Value[T], error) {

@@ -207,7 +207,7 @@ func TestLoadIdenticalLookups(t *testing.T) {
 			return err
 		})
 	}()
-	s.await(t, "podero_facade_lookups_shared_total", "999")
+	s.await(t, "podero_facade_lookups_coalesced_total", "999")
 	leave()
 	s.await(t, `podero_facade_lookups_total{reason="CALLER_CANCELLED"}`, "500")
 	close(release)

@@ -11,15 +11,15 @@ import (
 	"example.com/podero-facade/server/token"
 )
 
-// What follows makes metrics of what the rooms of a lookup know of themselves. They are read when somebody
-// looks, and cost a lookup nothing. docs/operations.md lists them all.
+// These functions export the components' own counters as metrics. They are read when metrics are
+// scraped, so they cost a lookup nothing. docs/operations.md lists all metrics.
 
 func watchLoad(metrics *telemetry.Metrics, limiter *resilience.Limiter, breaker *resilience.Breaker) {
-	metrics.Gauge("podero_facade_upstream_concurrency_limit", "How many lookups may ask Podero at the same time.",
+	metrics.Gauge("podero_facade_upstream_concurrency_limit", "Limit of concurrent requests to Podero.",
 		func() float64 { return float64(limiter.Limit()) })
-	metrics.Gauge("podero_facade_upstream_in_flight", "How many lookups are asking Podero.",
+	metrics.Gauge("podero_facade_upstream_in_flight", "Requests to Podero in flight.",
 		func() float64 { return float64(limiter.InFlight()) })
-	metrics.Gauge("podero_facade_breaker_open", "1 while callers are answered without asking Podero, because it failed too often.",
+	metrics.Gauge("podero_facade_breaker_open", "1 while the circuit breaker is open, so that calls fail without a request to Podero.",
 		func() float64 {
 			if breaker.IsOpen() {
 				return 1
@@ -52,8 +52,8 @@ func watchTokens(metrics *telemetry.Metrics, tokens *token.Keeper) {
 	metrics.Counter("podero_facade_token_failures_total", "Token requests that failed.", tokens.Failed)
 }
 
-func watchSharing(metrics *telemetry.Metrics, share *resilience.Share) {
-	metrics.Counter("podero_facade_lookups_shared_total", "Lookups that were answered with an identical one under way.", share.Shared)
+func watchSingleflight(metrics *telemetry.Metrics, singleflight *resilience.Singleflight) {
+	metrics.Counter("podero_facade_lookups_coalesced_total", "Lookups that joined an identical lookup in flight.", singleflight.Coalesced)
 }
 
 func watchCache(metrics *telemetry.Metrics, reuse *cache.Cache) {

@@ -13,7 +13,7 @@ import (
 	"example.com/podero-facade/server/token"
 )
 
-// These methods let package check use the same transports and clients as the service, one at a time.
+// The methods below let package check use the transports and clients of the service one at a time.
 
 // NewTokenTransport returns the transport for token requests.
 func (u *Upstream) NewTokenTransport() (*http.Transport, error) {
@@ -24,7 +24,7 @@ func (u *Upstream) NewTokenTransport() (*http.Transport, error) {
 	return newTokenTransport(u, config), nil
 }
 
-// NewTokenEndpoint returns the token endpoint, with the client secret as its file has it now.
+// NewTokenEndpoint returns the token endpoint. It reads the client secret's file once.
 func (u *Upstream) NewTokenEndpoint(transport http.RoundTripper) (*token.Endpoint, error) {
 	clientSecret, err := u.secret()
 	if err != nil {
@@ -33,8 +33,9 @@ func (u *Upstream) NewTokenEndpoint(transport http.RoundTripper) (*token.Endpoin
 	return newEndpoint(u, func() secret.Text { return clientSecret }, transport), nil
 }
 
-// NewClient returns a client of Podero's API that counts and logs nothing, and a function that closes its connections.
-// It takes the proxy and the TLS settings from the transport for token requests.
+// NewClient returns a client of Podero's API without metrics and log, and a function that closes
+// its connections. It takes the proxy and the TLS settings from like, the transport for token
+// requests.
 func (u *Upstream) NewClient(like *http.Transport) (client *podero.Client, closeAll func(), err error) {
 	config := like.TLSClientConfig
 	if config == nil {
@@ -51,8 +52,8 @@ func (u *Upstream) NewClient(like *http.Transport) (client *podero.Client, close
 	return client, transport.Close, err
 }
 
-// CountKeys fetches the keys of the issuer of callers' tokens, and returns how many of them are usable and
-// how many are to be ignored.
+// CountKeys fetches the issuer's keys, and returns how many of them are usable and how many are
+// ignored.
 func (c *Callers) CountKeys(ctx context.Context) (usable, ignored int, err error) {
 	transport := newKeyTransport()
 	defer transport.CloseIdleConnections()

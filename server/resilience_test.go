@@ -219,7 +219,7 @@ func TestIdenticalLookupsShareOneRequest(t *testing.T) {
 			}
 		})
 	}
-	s.await(t, "podero_facade_lookups_shared_total", fmt.Sprint(callers-1))
+	s.await(t, "podero_facade_lookups_coalesced_total", fmt.Sprint(callers-1))
 	close(release)
 	calls.Wait()
 	if n := len(u.apiRequests()); n != 1 {

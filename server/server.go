@@ -131,7 +131,7 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 	return s, s.listen(intercept, services, rest, metrics)
 }
 
-// newFinder builds the way of a lookup, from the upstream to the caller.
+// newFinder assembles the chain of Finders, beginning with the upstream client.
 func (s *Server) newFinder(observed *telemetry.Telemetry, api, tokenRequests http.RoundTripper) (podero.Finder, error) {
 	config, metrics := &s.config, observed.Metrics
 	drift := podero.NewDrift(s.log, metrics.CountDrift)
@@ -154,14 +154,14 @@ func (s *Server) newFinder(observed *telemetry.Telemetry, api, tokenRequests htt
 		s.background = append(s.background, tokens.Run)
 		finder = podero.NewAuthorizer(tokens, finder)
 	}
-	finder = resilience.NewPause(finder)
+	finder = resilience.NewRateLimit(finder)
 	if config.UpstreamMaxAttempts > 1 {
 		finder = resilience.NewRetry(config.UpstreamMaxAttempts, finder)
 	}
-	share := resilience.NewShare(finder)
-	watchSharing(metrics, share)
-	s.closers = append(s.closers, share.Close)
-	finder = resilience.NewTimeout(config.UpstreamTimeout, share)
+	singleflight := resilience.NewSingleflight(finder)
+	watchSingleflight(metrics, singleflight)
+	s.closers = append(s.closers, singleflight.Close)
+	finder = resilience.NewTimeout(config.UpstreamTimeout, singleflight)
 	if config.CacheTTL == 0 {
 		return finder, nil
 	}

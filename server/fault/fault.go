@@ -1,5 +1,5 @@
-// Package fault is the error table: everything that can go wrong with a call, and what the caller is
-// told about it (contract.md, section 4). It knows no transport.
+// Package fault defines the service's errors in one table: from the kind of an error to its reason,
+// gRPC code, HTTP status and message.
 package fault
 
 import (
@@ -54,8 +54,8 @@ type row struct {
 	message string
 }
 
-// StatusClientClosedRequest is what a REST call ends with when its caller went away. No caller sees it;
-// it is the number that proxies use in their logs.
+// StatusClientClosedRequest is what a REST call ends with when its caller went away. No caller sees
+// it; it is the number that proxies use in their logs.
 const StatusClientClosedRequest = 499
 
 var table = [...]row{
@@ -84,7 +84,7 @@ var table = [...]row{
 	UpstreamCircuitOpen: {"UPSTREAM_CIRCUIT_OPEN", codes.Unavailable, http.StatusServiceUnavailable,
 		"Podero failed too often just now and is left alone for a moment. Wait as long as the answer says."},
 	Overloaded: {"OVERLOADED", codes.ResourceExhausted, http.StatusTooManyRequests,
-		"The service has more calls under way than Podero bears. Wait as long as the answer says."},
+		"The service has reached a limit of concurrent calls or connections. Wait as long as the answer says."},
 	TokenUnavailable: {"TOKEN_UNAVAILABLE", codes.Unavailable, http.StatusServiceUnavailable,
 		"Podero's token endpoint can't be reached or fails at present."},
 	TokenRejected: {"TOKEN_REJECTED", codes.Internal, http.StatusInternalServerError,
@@ -134,8 +134,8 @@ func Reasons() []string {
 	return reasons
 }
 
-// HTTPStatus returns the HTTP status that the table pairs with a gRPC code, and 500 for a code that is
-// not in the table.
+// HTTPStatus returns the HTTP status that the table pairs with a gRPC code, and 500 for a code that
+// is not in the table.
 func HTTPStatus(code codes.Code) int {
 	for _, row := range table {
 		if row.code == code {
@@ -151,8 +151,9 @@ type Violation struct {
 	Message string
 }
 
-// An Error is a failed call as its caller sees it. Nothing in it but Cause may depend on a secret, a
-// person's data or the text of an upstream's answer; Cause goes to the log and must be fit for it.
+// An Error is a failed call as its caller sees it. Nothing in it but Cause may depend on a secret,
+// a person's data or the text of an upstream's answer; Cause goes to the log and must be fit for
+// it.
 type Error struct {
 	Kind       Kind
 	Message    string        // for people; "" stands for the table's
@@ -164,16 +165,15 @@ type Error struct {
 	Rejected   Credential    // the credential that was rejected; "" if there was none
 	Cause      error         // for the log
 
-	// Transient says that another attempt may succeed (contract.md, section 6), but not sooner than in
-	// NotBefore.
+	// Transient says that another attempt may succeed, but not sooner than in NotBefore.
 	Transient bool
 	NotBefore time.Duration
 
-	// Local says that the call failed here, without an attempt at Podero.
+	// Local says that no request was sent to Podero.
 	Local bool
 
-	// Final says that the service's own retries or limits had their say, so that a caller who tries
-	// again would multiply them.
+	// Final says that the service's own retries or limits ended the call, so that a caller's retry
+	// would multiply them.
 	Final bool
 }
 
@@ -200,6 +200,15 @@ var rejectedMessages = map[Credential]string{
 // New returns an Error of a kind with its cause, which may be nil.
 func New(kind Kind, cause error) *Error { return &Error{Kind: kind, Cause: cause} }
 
+// overloadRetryAfter is the RetryAfter of NewOverloaded.
+const overloadRetryAfter = time.Second
+
+// NewOverloaded returns the Error of a call for which a limit of the service or of this machine
+// leaves no room, with its cause, which may be nil.
+func NewOverloaded(cause error) *Error {
+	return &Error{Kind: Overloaded, Cause: cause, RetryAfter: overloadRetryAfter, Local: true, Final: true}
+}
+
 // Error describes the failure for the log.
 func (e *Error) Error() string {
 	text := e.Kind.Reason()
@@ -224,8 +233,8 @@ func Is(err error, kind Kind) bool {
 	return errors.As(err, &e) && e.Kind == kind
 }
 
-// From returns err as an Error. What is not one yet is a bug, unless it says that the call's own time is
-// over.
+// From returns err as an Error. What is not one yet is a bug, unless it says that the call's own
+// time is over.
 func From(err error) *Error {
 	var e *Error
 	switch {
@@ -240,12 +249,13 @@ func From(err error) *Error {
 	}
 }
 
-// deadlineSlack is how much before its deadline by the clock here a call may be ended by its caller's deadline: the
-// caller's clock started earlier, by the network's delay.
+// deadlineSlack is how much before its deadline by the clock here a call may be ended by its
+// caller's deadline: the caller's clock started earlier, by the network's delay.
 const deadlineSlack = 50 * time.Millisecond
 
-// FromContext returns the Error of a call whose context ended: UPSTREAM_TIMEOUT if its deadline has passed, and
-// CALLER_CANCELLED if the caller left before. At the deadline, a caller's reset of the stream often arrives first.
+// FromContext returns the Error of a call whose context ended: UPSTREAM_TIMEOUT if its deadline has
+// passed, and CALLER_CANCELLED if the caller left before. At the deadline, a caller's reset of the
+// stream often arrives first.
 func FromContext(ctx context.Context) *Error {
 	cause := context.Cause(ctx)
 	deadline, ok := ctx.Deadline()

@@ -37,7 +37,8 @@ func TestEveryKindIsWhole(t *testing.T) {
 	}
 }
 
-// TestTheREADMEHasTheTable compares codes and statuses of each reason. One that has two separates them by a semicolon.
+// TestTheREADMEHasTheTable compares codes and statuses of each reason. One that has two separates
+// them by a semicolon.
 func TestTheREADMEHasTheTable(t *testing.T) {
 	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
 	if err != nil {

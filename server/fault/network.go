@@ -11,9 +11,9 @@ import (
 	"syscall"
 )
 
-// Network returns a network failure in a form that is fit for the log: the operating system's, DNS's
-// and TLS's own words, and of anything else no more than its type. A url.Error quotes the whole URL,
-// and net/http's errors quote what the peer sent; either may name a person.
+// Network returns a network failure in a form that is fit for the log: the operating system's,
+// DNS's and TLS's own words, and of anything else no more than its type. A url.Error quotes the
+// whole URL, and net/http's errors quote what the peer sent; either may name a person.
 func Network(err error) error {
 	var (
 		operation   *net.OpError
@@ -41,8 +41,8 @@ func Network(err error) error {
 	}
 }
 
-// IsLocal reports whether a connection could not be opened for lack of something on this machine: file descriptors,
-// ports or memory for sockets. The peer is not to blame for that.
+// IsLocal reports whether a connection could not be opened for lack of something on this machine:
+// file descriptors, ports or memory for sockets. The peer is not to blame for that.
 func IsLocal(err error) bool {
 	for _, local := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM} {
 		if errors.Is(err, local) {

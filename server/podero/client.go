@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -22,36 +21,37 @@ import (
 // MaxBody is the largest response body accepted, in bytes. Podero's documents are far smaller.
 const MaxBody = 1 << 20
 
-// Client finds documents by asking Podero, with one HTTP exchange each.
+// Client is a Finder that fetches each document with one HTTP request to Podero.
 type Client struct {
 	config    ClientConfig
-	request   *http.Request // what all requests have in common
-	prefix    string        // of paths
+	request   *http.Request // template of all requests
+	prefix    string        // path of the base URL
 	userAgent []string
 }
 
-// maxHeaders is how many headers a request to Podero has, at most.
+// maxHeaders is the largest number of headers of a request to Podero.
 const maxHeaders = 6
 
 var acceptJSON = []string{"application/json"}
 
-// ClientConfig is what a Client needs.
+// ClientConfig holds the settings of a Client.
 type ClientConfig struct {
 	BaseURL     string            // without a slash at the end
-	Transport   http.RoundTripper // never follows a redirect, as RoundTrippers don't, and bounds the time of a round trip
-	Passthrough bool              // whether tokens are callers' own, so that a 401 is their affair
+	Transport   http.RoundTripper // bounds the time of a round trip
+	Passthrough bool              // whether tokens are callers' own, so a 401 is reported to the caller
 	UserAgent   string
 	Drift       *Drift
-	Count       func(result string) // called once for each attempt with one of AttemptResults
+	Count       func(result string) // called once per attempt with one of AttemptResults
 }
 
-// AttemptResults are the ways in which an attempt can end: with a status, without one in time, without one because of
-// the network or of a limit of this machine, or with its callers gone.
+// AttemptResults are the possible results of an attempt: the class of the response's status, a
+// timeout or the caller's deadline, a network error, a limit of this machine, or a caller that
+// cancelled.
 var AttemptResults = []string{"2xx", "3xx", "4xx", "5xx", "timeout", "network", "local", "canceled"}
 
-// NewClient returns a Client. It fails if there is no such base URL.
+// NewClient returns a Client. It fails if the base URL is invalid.
 func NewClient(config ClientConfig) (*Client, error) {
-	request, err := http.NewRequest(http.MethodGet, config.BaseURL, nil) //nolint:noctx // each copy has its own
+	request, err := http.NewRequest(http.MethodGet, config.BaseURL, nil) //nolint:noctx // each copy has its own context
 	if err != nil {
 		return nil, err
 	}
@@ -66,9 +66,9 @@ func NewClient(config ClientConfig) (*Client, error) {
 // newRequest returns the request for the document of a key.
 func (c *Client) newRequest(ctx context.Context, key Key) *http.Request {
 	request := c.request.WithContext(ctx)
-	// Opaque is the target of the request as it is sent. Taking it apart would only be for putting it together again.
+	// Opaque is sent as it is. Parsing the path would only serve to encode it again.
 	request.URL = &url.URL{Scheme: c.request.URL.Scheme, Host: c.request.URL.Host, Opaque: c.prefix + key.Path}
-	request.Pattern = key.Resource.Template // what may be told of the path
+	request.Pattern = key.Resource.Template // for telemetry, as the path names a person
 	request.Header = make(http.Header, maxHeaders)
 	request.Header["Accept"] = acceptJSON
 	request.Header["User-Agent"] = c.userAgent
@@ -94,7 +94,7 @@ func (c *Client) Find(ctx context.Context, key Key) (proto.Message, error) {
 	}
 	c.config.Count(statusClass(response.StatusCode))
 	switch {
-	case response.StatusCode != http.StatusOK: // decides before what is wrong with the body
+	case response.StatusCode != http.StatusOK: // takes precedence over errors of the body
 		return nil, c.statusError(response, body, key)
 	case tooLarge:
 		return nil, violation("", "has more than 1 MiB")
@@ -117,11 +117,11 @@ func (c *Client) document(response *http.Response, body []byte, key Key) (proto.
 	return message, err
 }
 
-// mediaType returns the type of a response's body in lower case, without parameters. If it is given twice, both have to
-// be the same.
+// mediaType returns the media type of a response in lower case, without parameters. It returns ""
+// if there are several that differ.
 func mediaType(response *http.Response) string {
 	values := response.Header["Content-Type"]
-	if len(values) == 1 && values[0] == "application/json" { // the usual case
+	if len(values) == 1 && values[0] == "application/json" { // nearly always
 		return values[0]
 	}
 	var media string
@@ -136,8 +136,8 @@ func mediaType(response *http.Response) string {
 	return media
 }
 
-// transportError classifies a failed round trip: cut by the end of its context, timed out, failed on this machine, or
-// failed in the network.
+// transportError classifies a failed round trip: ended by its context, failed on this machine,
+// timed out, or failed in the network.
 func (c *Client) transportError(ctx context.Context, doing string, err error) error {
 	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		failure := fault.FromContext(ctx)
@@ -151,19 +151,20 @@ func (c *Client) transportError(ctx context.Context, doing string, err error) er
 	if fault.IsLocal(err) {
 		c.config.Count("local")
 		cause := fmt.Errorf("%s: %w", doing, fault.Network(err))
-		return &fault.Error{Kind: fault.Overloaded, Cause: cause, RetryAfter: time.Second, Local: true, Final: true}
+		return fault.NewOverloaded(cause)
 	}
-	// Whichever clock was the first: the round trip's own, a dial's or a handshake's.
+	// The timeout may be that of the round trip, of the dial or of the TLS handshake.
 	if timed, ok := errors.AsType[net.Error](err); ok && timed.Timeout() {
 		c.config.Count("timeout")
-		return &fault.Error{Kind: fault.UpstreamTimeout, Cause: errors.New(doing + ": --upstream-attempt-timeout is over"), Transient: true}
+		cause := errors.New(doing + ": --upstream-attempt-timeout is over")
+		return &fault.Error{Kind: fault.UpstreamTimeout, Cause: cause, Transient: true}
 	}
 	c.config.Count("network")
 	cause := fmt.Errorf("%s: %w", doing, fault.Network(err))
 	return &fault.Error{Kind: fault.UpstreamUnavailable, Cause: cause, Transient: !isPermanent(err)}
 }
 
-// statusClass returns the class of a status, one of AttemptResults.
+// statusClass returns the class of a status as one of AttemptResults.
 func statusClass(status int) string {
 	switch {
 	case status < 300:
@@ -177,14 +178,17 @@ func statusClass(status int) string {
 	}
 }
 
-// isPermanent reports whether a network failure is one of names or certificates, so that another attempt would
-// fail, too.
+// isPermanent reports whether another attempt would fail, too: the name does not exist, the
+// certificate is invalid, or the server does not speak TLS. A TLS alert is transient, as it may
+// come from one of several servers.
 func isPermanent(err error) bool {
 	var (
 		resolution  *net.DNSError
 		certificate *tls.CertificateVerificationError
 		record      tls.RecordHeaderError
-		alert       tls.AlertError
 	)
-	return errors.As(err, &resolution) || errors.As(err, &certificate) || errors.As(err, &record) || errors.As(err, &alert)
+	if errors.As(err, &resolution) {
+		return !resolution.Temporary()
+	}
+	return errors.As(err, &certificate) || errors.As(err, &record)
 }

@@ -18,16 +18,18 @@ import (
 
 const (
 	maxViolations     = 10
-	maxViolationBytes = 4 << 10     // of all of them: a status travels in a header, which many clients cap at 8 KiB
-	maxViolationChars = 200         // contract.md, section 4
-	minRetryAfter     = time.Second // where Podero says nothing
+	maxViolationBytes = 4 << 10 // of all violations: a status is a header, and many clients accept 8 KiB of these
+	maxViolationChars = 200     // of a field, and of a message
+	minRetryAfter     = time.Second
 	maxRetryAfter     = 60 * time.Second
-	maxRateLimitWait  = 2 * time.Second
+	maxRateLimitWait  = 2 * time.Second // longest Retry-After of a 429 after which Retry tries again
 
-	// veryLong stands for any longer Retry-After. No call has as much time, and sums with it don't overflow.
+	// veryLong replaces any longer Retry-After. No call has that much time, and sums with it don't
+	// overflow.
 	veryLong = 24 * time.Hour
 
-	// escapedSlash is a slash in an ID. What is likely behind Podero's API finds no route for those.
+	// escapedSlash is a slash in an ID. Many web frameworks find no route for such a path, so that
+	// even a 404 that is not JSON means that there is no such document.
 	escapedSlash = "%2F"
 )
 
@@ -64,7 +66,7 @@ func (c *Client) statusError(response *http.Response, body []byte, key Key) erro
 	return e
 }
 
-// NotFound returns the error that says that the document of a key does not exist.
+// NotFound returns the error for a key whose document does not exist.
 func NotFound(key Key) *fault.Error {
 	return &fault.Error{
 		Kind:       key.Resource.Missing,
@@ -74,16 +76,16 @@ func NotFound(key Key) *fault.Error {
 	}
 }
 
-// isJSON reports whether an answer is JSON, as all that Podero's API itself says is. What is not comes
-// from something else: another path, a proxy, a web server.
+// isJSON reports whether a response is JSON, as all responses of Podero's API are. Others come from
+// a proxy, a web server or another path.
 func isJSON(response *http.Response, body []byte) bool {
 	media := mediaType(response)
 	return (media == "application/json" || strings.HasSuffix(media, "+json")) &&
 		jsontext.Value(body).IsValid()
 }
 
-// retryAfter reads the Retry-After header in either of its forms, seconds or a date (RFC 9110, section
-// 10.2.3), and reports whether there is one. One that makes no sense, or a date in the past, is none.
+// retryAfter parses the Retry-After header, which has seconds or a date (RFC 9110, section 10.2.3),
+// and reports whether there is one. An invalid value, or a date in the past, is ignored.
 func retryAfter(response *http.Response) (wait time.Duration, given bool) {
 	header := response.Header.Get("Retry-After")
 	seconds, err := strconv.ParseUint(header, 10, 64)
@@ -100,11 +102,11 @@ func retryAfter(response *http.Response) (wait time.Duration, given bool) {
 	if wait = min(time.Until(date), veryLong); wait <= 0 {
 		return 0, false
 	}
-	return (wait + time.Second - 1).Truncate(time.Second), true // never too early
+	return (wait + time.Second - 1).Truncate(time.Second), true // rounded up, so never too early
 }
 
-// violations reads which fields Podero objects to out of {"detail": [{"loc": […], "msg": "…"}]}. A body
-// of another shape has none.
+// violations parses Podero's list of invalid fields: {"detail": [{"loc": […], "msg": "…"}]}. It
+// returns nil for a body of another form.
 func violations(body []byte) []fault.Violation {
 	var rejection struct {
 		Detail []struct {
@@ -127,8 +129,8 @@ func violations(body []byte) []fault.Violation {
 	return list
 }
 
-// field returns the field that a loc such as ["path", "external_id"] names. Where it stood in the HTTP
-// request is nothing that a caller of ours could know.
+// field returns the name of the field in a loc such as ["path", "external_id"]. It omits the part
+// of the HTTP request, which callers of this service don't see.
 func field(loc []any) string {
 	var parts []string
 	for i, part := range loc {

@@ -6,46 +6,57 @@ import (
 )
 
 const (
-	minLimit     = 8                // so that a slow upstream is never starved
-	initialLimit = 64               // so that a new replica rejects no calls while it learns
-	maxLate      = 0.1              // share of a round's attempts that may time out
-	backoff      = 0.75             // factor by which congestion lowers the limit
-	recovery     = 20 * time.Second // from a lowered limit back to the previous one
+	minLimit     = 8    // a slow upstream always gets some requests
+	initialLimit = 64   // enough that a new replica rejects no calls while it learns
+	backoff      = 0.75 // factor by which congestion lowers the limit
+
+	recovery    = 20 * time.Second // time in which a lowered limit returns to the last good one
+	unusedAfter = 10 * time.Second // time after which a limit that is not reached shrinks
+	maxUnused   = 4                // multiple of the attempts in flight to which it shrinks
+
+	maxLateRatio    = 0.1     // timeouts per attempt of a round; more mean congestion
+	maxLatencyRatio = 4.0 / 3 // growth of the mean latency while the limit doubles; more means congestion
+	maxCutRatio     = 0.5     // of attempts cut by callers; more are normal at no limit
+	cutNoise        = 4       // multiple of a round's square root by which cut attempts may vary by chance
 )
 
-// adaptiveLimit is a concurrency limit that follows the upstream's capacity: AIMD with slow start, and the
-// growth curve of TCP CUBIC. While the limit is used up, each success raises it by one, up to a ceiling.
-// There is no ceiling at first (slow start). After congestion it begins at backoff times the last good
-// limit, reaches that limit after the recovery time, and rises ever faster from then on.
+// adaptiveLimit is a concurrency limit that follows the upstream's capacity. It is AIMD with slow
+// start and the growth function of TCP CUBIC:
 //
-// There are three signs of congestion: attempts that time out; more attempts that are cut by their callers'
-// deadlines than at a lower limit; and, in slow start, a latency that grows along with the limit.
+//   - Each success while the limit is reached raises it by one, until it is at its ceiling.
+//   - The first ceiling is max, so that the limit doubles with each round trip (slow start).
+//   - Congestion lowers the limit, and the ceiling becomes a cubic function of the time since then. It
+//     starts at backoff times the last good limit, is at that limit after the recovery time, and rises
+//     ever faster afterwards.
+//
+// There are three signs of congestion: attempts time out; more attempts are cut by their callers'
+// deadlines than at a lower limit; and the mean latency rises while the limit doubles.
 type adaptiveLimit struct {
 	limit, max float64
 
 	loweredAt time.Time // attempts that began earlier say nothing about the present limit
-	good      float64   // limit of the last full round without congestion since then; 0 if there was none
-	plateau   float64   // limit that the ceiling is about to reach; 0 while there is no ceiling
+	good      float64   // limit of the last full round without congestion since then; 0 if none
+	plateau   float64   // the ceiling once the recovery time is over; 0 before the first congestion
 
 	round    round
-	cutShare float64 // of the attempts at a limit without congestion; not above a half
-	compare  bool    // whether the next round measures cutShare
+	cutRatio float64 // cut attempts per attempt at a limit without congestion; at most maxCutRatio
+	compare  bool    // whether the next round measures cutRatio
 	growth   growth
 
-	peak      int // attempts in flight since peakSince
+	peak      int // most attempts in flight since peakSince
 	peakSince time.Time
 }
 
 // round counts the outcomes of as many attempts as the limit was when it began.
 type round struct {
 	size                   float64
-	full, late, cut, ended int // full: while the limit was used up; late: timed out
+	full, late, cut, ended int // full: while the limit was reached; late: timed out
 }
 
-// growth is the latency of successes while the limit grows to twice its start.
+// growth measures the latency of successes while the limit grows from start to twice that.
 type growth struct {
 	start    float64
-	previous time.Duration // mean until start; 0 if unknown
+	previous time.Duration // mean latency while the limit grew to start; 0 if unknown
 	sum      time.Duration
 }
 
@@ -55,11 +66,11 @@ func newAdaptiveLimit(maxLimit int) *adaptiveLimit {
 	return a
 }
 
-// set changes the limit, and begins to learn about the new one.
+// set changes the limit and discards what was measured at the previous one.
 func (a *adaptiveLimit) set(limit float64) {
 	a.limit = min(max(limit, minLimit), a.max)
 	a.good, a.round, a.growth = 0, newRound(a.limit), growth{start: a.limit}
-	a.cutShare, a.compare = 0.5, a.plateau > 0
+	a.cutRatio, a.compare = maxCutRatio, a.plateau > 0
 }
 
 func newRound(limit float64) round { return round{size: math.Floor(limit)} }
@@ -69,13 +80,13 @@ func (a *adaptiveLimit) lower(limit float64, now time.Time) {
 	if a.good > 0 {
 		a.plateau = a.good
 	} else if a.plateau == 0 {
-		a.plateau = max(a.limit/2, limit)
+		a.plateau = max(a.limit/2, limit) // slow start doubled the limit since the last round trip
 	}
 	a.loweredAt = now
 	a.set(limit)
 }
 
-// ceiling returns how far the limit may grow at present.
+// ceiling returns the limit up to which successes may raise it at present.
 func (a *adaptiveLimit) ceiling(now time.Time) float64 {
 	if a.plateau == 0 {
 		return a.max
@@ -84,7 +95,7 @@ func (a *adaptiveLimit) ceiling(now time.Time) float64 {
 	return min(a.plateau*(1+(1-backoff)*x*x*x), a.max)
 }
 
-// record takes the outcome of an attempt into account. inFlight includes the attempt.
+// record takes the outcome of an attempt into account. inFlight includes that attempt.
 func (a *adaptiveLimit) record(begun time.Time, result outcome, inFlight int) {
 	now := time.Now()
 	a.shrinkUnused(inFlight, now)
@@ -102,29 +113,30 @@ func (a *adaptiveLimit) record(begun time.Time, result outcome, inFlight int) {
 	case result == cut:
 		a.round.cut++
 	case !full:
-		a.growth = growth{start: a.limit} // the load changes, so that latencies are not comparable
+		a.growth = growth{start: a.limit} // the load changes, so latencies are not comparable
 	case a.limit < a.ceiling(now):
 		a.grow(now.Sub(begun), now)
 	}
 	a.judge(now)
 }
 
-// shrinkUnused lowers a limit that was not used up for a while: the upstream may not be able to handle any
-// more what it could handle then.
+// shrinkUnused lowers a limit that was far from reached for a while: the upstream's capacity may be
+// smaller than when it was measured.
 func (a *adaptiveLimit) shrinkUnused(inFlight int, now time.Time) {
 	a.peak = max(a.peak, inFlight)
-	if now.Sub(a.peakSince) < recovery/2 {
+	if now.Sub(a.peakSince) < unusedAfter {
 		return
 	}
-	if limit := max(4*float64(a.peak), initialLimit); limit < a.limit {
+	if limit := max(maxUnused*float64(a.peak), initialLimit); limit < a.limit {
 		a.plateau = 0
 		a.set(limit)
 	}
 	a.peak, a.peakSince = 0, now
 }
 
-// grow raises the limit. Twice the limit has to bring half as much throughput again: if the mean latency
-// rises by more than a third instead, requests only queue up in the upstream.
+// grow raises the limit. Twice the limit has to yield at least one and a half times the throughput.
+// If the mean latency rises by more than a third, it does not: requests queue in the upstream
+// instead.
 func (a *adaptiveLimit) grow(elapsed time.Duration, now time.Time) {
 	a.limit++
 	g := &a.growth
@@ -133,28 +145,28 @@ func (a *adaptiveLimit) grow(elapsed time.Duration, now time.Time) {
 		return
 	}
 	mean := time.Duration(float64(g.sum) / (a.limit - g.start))
-	if g.previous > 0 && float64(mean)*backoff > float64(g.previous) {
+	if g.previous > 0 && float64(mean) > maxLatencyRatio*float64(g.previous) {
 		a.lower(backoff*a.good, now)
 		return
 	}
 	*g, a.compare = growth{start: a.limit, previous: mean}, true
 }
 
-// judge looks for congestion, and ends a round that is complete.
+// judge lowers the limit if the round shows congestion, and starts a new round if it is complete.
 func (a *adaptiveLimit) judge(now time.Time) {
 	r := &a.round
 	switch {
-	case float64(r.late) > max(1, maxLate*r.size):
-		// The upstream may go on serving requests that timed out, before any new ones. There may be many
-		// of these if no limit is known to be good: then this is the minimum.
+	case float64(r.late) > max(1, maxLateRatio*r.size): // a single one may be an accident
+		// The upstream may still process requests that timed out, before any new ones. If no limit is
+		// known to be good, there may be many of them, so the limit falls to its minimum.
 		a.lower(backoff*a.good, now)
-	case a.limit > initialLimit && float64(r.cut) > a.cutShare*r.size+4*math.Sqrt(r.size): // beyond chance
+	case a.limit > initialLimit && float64(r.cut) > a.cutRatio*r.size+cutNoise*math.Sqrt(r.size):
 		a.lower(max(backoff*a.limit, initialLimit), now)
 	case float64(r.ended) >= r.size:
 		if a.compare {
-			a.cutShare, a.compare = min(float64(r.cut)/float64(r.ended), 0.5), false
+			a.cutRatio, a.compare = min(float64(r.cut)/float64(r.ended), maxCutRatio), false
 		}
-		if 2*r.full > r.ended {
+		if 2*r.full > r.ended { // the limit was reached most of the time, so it was put to the test
 			a.good = r.size
 		}
 		*r = newRound(a.limit)

@@ -12,17 +12,16 @@ import (
 	"example.com/podero-facade/server/podero"
 )
 
-// When a Breaker opens, and how it probes while it is open (contract.md, section 6).
 const (
 	breakerBuckets  = 10 // of a second each
-	breakerAttempts = 20
+	breakerAttempts = 20 // with fewer attempts, the breaker does not open
 	firstProbe      = 5 * time.Second
 	nextProbe       = time.Second
 )
 
-// Breaker is a circuit breaker: it opens when at least half of 20 or more attempts within 10 s fail. While
-// it is open, calls fail at once, except for probes: one after 5 s and one a second from then on, until
-// one succeeds.
+// Breaker is a circuit breaker. It opens when at least half of 20 or more attempts within 10 s
+// fail. While it is open, calls fail at once, except for probes: one after 5 s, and one a second
+// from then on. It closes when a probe succeeds.
 type Breaker struct {
 	next   podero.Finder
 	log    *slog.Logger
@@ -31,22 +30,23 @@ type Breaker struct {
 	mu       sync.Mutex
 	epoch    time.Time
 	buckets  [breakerBuckets]bucket // the last 10 s
-	cut      int                    // attempts that were cut so far,
-	resolved int                    // of which so many are accounted for by a success or failure since
+	cut      int                    // number of attempts cut so far
+	resolved int                    // value of cut at the last success or failure
 	open     bool
 	probe    time.Time // while open, when the next probe may begin
 }
 
-// ticket is what an attempt was admitted with.
+// ticket is the state of the Breaker when an attempt began.
 type ticket struct {
-	probe bool
-	cut   int // attempts that had been cut before
+	probe bool // whether the attempt is a probe
+	cut   int  // value of Breaker.cut
 }
 
-// bucket has the numbers of one second.
+// bucket counts the attempts of one second, by the time at which they ended.
 type bucket struct{ second, attempts, failures int }
 
-// NewBreaker returns a closed Breaker in front of a Finder. closed is called whenever a probe succeeds.
+// NewBreaker returns a closed Breaker in front of a Finder. closed is called each time it closes
+// again.
 func NewBreaker(log *slog.Logger, closed func(), next podero.Finder) *Breaker {
 	return &Breaker{next: next, log: log, closed: closed, epoch: time.Now()}
 }
@@ -62,14 +62,14 @@ func (b *Breaker) Find(ctx context.Context, key podero.Key) (proto.Message, erro
 	return message, err
 }
 
-// IsOpen reports whether calls fail without an attempt.
+// IsOpen reports whether the breaker is open.
 func (b *Breaker) IsOpen() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.open
 }
 
-// admit returns a ticket, or how long it is until the next probe.
+// admit returns a ticket, or the time until the next probe.
 func (b *Breaker) admit() (ticket, time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -84,13 +84,15 @@ func (b *Breaker) admit() (ticket, time.Duration) {
 	return ticket{probe: true}, 0
 }
 
-// record takes the outcome of an attempt into account. An attempt that was cut says nothing by itself, but
-// one that runs on after its callers left speaks for those that were cut in the meantime.
+// record takes the outcome of an attempt into account. An attempt that its callers cut has no
+// result of its own. An attempt that fails counts for it, too: for each attempt that was cut while
+// the failed one ran, one more failure is counted, unless a success or another failure came in
+// between.
 func (b *Breaker) record(t ticket, result outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case b.open: // attempts that began before it opened are no news
+	case b.open: // only a probe's outcome matters
 		if t.probe && result == succeeded {
 			b.close()
 		}
@@ -104,7 +106,7 @@ func (b *Breaker) record(t ticket, result outcome) {
 		b.resolved = b.cut
 		if b.count(failures, failures) {
 			b.open, b.probe = true, time.Now().Add(firstProbe)
-			b.log.Warn("Podero fails too often: breaker opened")
+			b.log.Warn("circuit breaker opened: too many failures")
 		}
 	}
 }
@@ -113,11 +115,11 @@ func (b *Breaker) record(t ticket, result outcome) {
 func (b *Breaker) close() {
 	b.open, b.buckets, b.resolved = false, [breakerBuckets]bucket{}, b.cut
 	b.closed()
-	b.log.Info("Podero answers again: breaker closed")
+	b.log.Info("circuit breaker closed: probe succeeded")
 }
 
-// count adds attempts to the current bucket, and reports whether too many of the last 10 s failed.
-// The caller holds b.mu.
+// count adds attempts to the current bucket and reports whether the failures of the last 10 s are
+// enough to open the breaker. The caller holds b.mu.
 func (b *Breaker) count(attempts, failures int) bool {
 	second := int(time.Since(b.epoch) / time.Second)
 	current := &b.buckets[second%breakerBuckets]

@@ -15,8 +15,8 @@ import (
 	"example.com/podero-facade/server/podero"
 )
 
-// TestTheCallsThatWaitHaveABound has calls wait for a token, for a Retry-After or for admission: whatever it is, they
-// wait in a Share.
+// TestTheCallsThatWaitHaveABound has calls wait for a token, for a Retry-After or for admission:
+// whatever it is, they wait in a Singleflight.
 func TestTheCallsThatWaitHaveABound(t *testing.T) {
 	for name, key := range map[string]func(i int) podero.Key{
 		"different lookups": func(i int) podero.Key { return podero.Key{Path: fmt.Sprint(i)} },
@@ -24,7 +24,7 @@ func TestTheCallsThatWaitHaveABound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := NewShare(finder(func(ctx context.Context, _ podero.Key) (proto.Message, error) {
+				s := NewSingleflight(finder(func(ctx context.Context, _ podero.Key) (proto.Message, error) {
 					<-ctx.Done()
 					return nil, fault.FromContext(ctx)
 				}))

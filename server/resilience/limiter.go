@@ -14,16 +14,15 @@ import (
 )
 
 const (
-	// A call never queues for more than half of its time, and keeps minHeadroom times the typical latency:
-	// otherwise, under overload, every call would begin too late to finish.
+	// minHeadroom is the multiple of the typical latency that a call keeps when it queues. Without it,
+	// every call would start too late to finish under overload.
 	minHeadroom = 1.5
 
-	ewmaWindow         = 16          // lookups in the moving average of latencies, about
-	overloadRetryAfter = time.Second // what a rejected caller is told to wait
+	ewmaWindow = 16 // number of latencies that the moving average covers, about
 )
 
-// Limiter bounds the number of concurrent upstream requests. Calls that exceed the limit wait in a FIFO
-// queue for a slot. The length of the queue is bounded by the time that calls may wait, and by Share.
+// Limiter bounds the number of concurrent upstream requests. Calls beyond the limit wait for a slot
+// in a FIFO queue, for half of their time at most. Singleflight bounds the length of the queue.
 type Limiter struct {
 	next podero.Finder
 
@@ -35,8 +34,8 @@ type Limiter struct {
 	typical  time.Duration // latency of successful lookups; 0 before the first
 }
 
-// NewLimiter returns a Limiter in front of a Finder. A limit of 0 adapts to the upstream's capacity, up to
-// maxLimit.
+// NewLimiter returns a Limiter in front of a Finder. A limit of 0 stands for one that adapts to the
+// upstream's capacity, up to maxLimit.
 func NewLimiter(limit, maxLimit int, next podero.Finder) *Limiter {
 	l := &Limiter{next: next, limit: limit}
 	if limit == 0 {
@@ -57,7 +56,7 @@ func (l *Limiter) Find(ctx context.Context, key podero.Key) (proto.Message, erro
 	message, err := l.next.Find(ctx, key)
 	result = classify(err)
 	if result == succeeded && ctx.Err() != nil {
-		result = cut // it went on after its callers had left, and was of no use to them
+		result = cut // too late for its callers
 	}
 	return message, err
 }
@@ -140,10 +139,10 @@ func (l *Limiter) abandon(ctx context.Context, slot chan struct{}, elem *list.El
 	if deadline, ok := ctx.Deadline(); ctx.Err() != nil || ok && !time.Now().Before(deadline) {
 		return fault.FromContext(ctx)
 	}
-	return &fault.Error{Kind: fault.Overloaded, RetryAfter: overloadRetryAfter, Local: true, Final: true}
+	return fault.NewOverloaded(nil)
 }
 
-// release frees the slot of an attempt, and passes on all free slots to queued calls.
+// release frees the slot of an attempt and hands all free slots to queued calls.
 func (l *Limiter) release(begun time.Time, result outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -166,7 +165,7 @@ func (l *Limiter) learn(begun time.Time, result outcome) {
 		l.typical += (elapsed - l.typical) / ewmaWindow
 	case cut:
 		if l.typical == 0 || elapsed < l.typical {
-			return // the deadline was too short, whatever the load
+			return // the deadline was too short at any load
 		}
 	case failed, notAttempted:
 		return

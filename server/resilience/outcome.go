@@ -13,8 +13,8 @@ const (
 	notAttempted                // no request was sent
 )
 
-// classify returns the outcome of an attempt. It does not look at the context, because an attempt may
-// go on after its callers have left.
+// classify returns the outcome of an attempt. It does not look at the context, because an attempt
+// may go on after its callers have left.
 func classify(err error) outcome {
 	if err == nil {
 		return succeeded

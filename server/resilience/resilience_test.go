@@ -116,7 +116,7 @@ func TestACallerWhoLeavesEndsTheWaitForARetry(t *testing.T) {
 func TestTheEndOfALookupsTimeIsFinalAndThatOfACallersIsNot(t *testing.T) {
 	for patience, final := range map[time.Duration]bool{time.Minute: true, 5 * time.Second: false} {
 		synctest.Test(t, func(t *testing.T) {
-			s := NewShare(newHeld())
+			s := NewSingleflight(newHeld())
 			_, err := NewTimeout(10*time.Second, s).Find(within(t, patience), podero.Key{})
 			if failure := fault.From(err); failure.Kind != fault.UpstreamTimeout || failure.Final != final {
 				t.Errorf("%v, final %v, for a caller with %v", err, failure.Final, patience)
@@ -159,7 +159,7 @@ func limited(wait time.Duration) error {
 	return &fault.Error{Kind: fault.UpstreamRateLimited, NotBefore: wait, RetryAfter: max(wait, time.Second), Transient: wait <= 2*time.Second}
 }
 
-func TestPauseHoldsAllCallsWithTheCredential(t *testing.T) {
+func TestARateLimitBlocksAllCallsWithTheCredential(t *testing.T) {
 	for name, c := range map[string]struct{ wait, held time.Duration }{
 		"a second":   {time.Second, time.Second},
 		"17 seconds": {17 * time.Second, 17 * time.Second},
@@ -169,7 +169,7 @@ func TestPauseHoldsAllCallsWithTheCredential(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &script{outcomes: []error{limited(c.wait), nil}}
-				p := NewPause(s)
+				p := NewRateLimit(s)
 				mine, other := podero.Key{Token: secret.New("a")}, podero.Key{Token: secret.New("b")}
 				if _, err := p.Find(t.Context(), mine); !fault.Is(err, fault.UpstreamRateLimited) {
 					t.Fatal(err)
@@ -195,22 +195,22 @@ func TestPauseHoldsAllCallsWithTheCredential(t *testing.T) {
 	}
 }
 
-func TestPauseForgetsOldCredentials(t *testing.T) {
+func TestRateLimitForgetsOldCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := NewPause(&script{outcomes: []error{limited(time.Minute)}})
-		for i := range 3 * maxHolds {
+		p := NewRateLimit(&script{outcomes: []error{limited(time.Minute)}})
+		for i := range 3 * maxCredentials {
 			_, _ = p.Find(t.Context(), podero.Key{Token: secret.New(fmt.Sprint(i))})
 		}
-		if len(p.until) > maxHolds {
+		if len(p.until) > maxCredentials {
 			t.Errorf("%d credentials are kept", len(p.until))
 		}
 	})
 }
 
-func TestRetryWaitsOutAShortPause(t *testing.T) {
+func TestRetryWaitsForAShortRateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{outcomes: []error{limited(2 * time.Second), nil}}
-		f := NewRetry(3, NewPause(s))
+		f := NewRetry(3, NewRateLimit(s))
 		var calls sync.WaitGroup
 		for range 100 {
 			calls.Go(func() {

@@ -1,5 +1,5 @@
-// Package resilience is Finders that keep a lookup from failing, or from being slow, where that can be
-// avoided (contract.md, section 6). Each wraps the Finder behind it; one that is left out is off.
+// Package resilience provides the Finders that protect lookups against failures and overload of the
+// upstream, and the upstream against too many requests. Each wraps the next Finder of the chain.
 package resilience
 
 import (
@@ -17,11 +17,11 @@ import (
 const (
 	firstBackoff = 100 * time.Millisecond // doubles with each attempt
 	maxBackoff   = 2 * time.Second
-	leastAttempt = 5 * time.Millisecond // in less, no attempt ends
+	minAttempt   = 5 * time.Millisecond // no attempt can finish in less
 )
 
-// Retry tries again what failed for a moment: with exponential backoff and full jitter, within the
-// caller's time, and within a budget over all calls.
+// Retry repeats attempts that failed transiently, with exponential backoff and full jitter, within
+// the caller's deadline and within a budget over all calls.
 type Retry struct {
 	next        podero.Finder
 	maxAttempts int
@@ -35,7 +35,7 @@ func NewRetry(maxAttempts int, next podero.Finder) *Retry {
 
 // Find finds the document.
 func (r *Retry) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
-	r.budget.call()
+	r.budget.deposit()
 	for attempt := 1; ; attempt++ {
 		message, err := r.next.Find(ctx, key)
 		if err == nil {
@@ -49,7 +49,7 @@ func (r *Retry) Find(ctx context.Context, key podero.Key) (proto.Message, error)
 			return nil, failure
 		}
 		wait := failure.NotBefore + rand.N(min(firstBackoff<<min(attempt-1, 10), maxBackoff))
-		if attempt >= r.maxAttempts || !fits(ctx, wait+leastAttempt) || !failure.Local && !r.budget.retry() {
+		if attempt >= r.maxAttempts || !fits(ctx, wait+minAttempt) || !failure.Local && !r.budget.withdraw() {
 			return nil, final(failure)
 		}
 		if err := sleep(ctx, wait); err != nil {
@@ -58,20 +58,20 @@ func (r *Retry) Find(ctx context.Context, key podero.Key) (proto.Message, error)
 	}
 }
 
-// final returns a failure, which others may share, as one that no caller is to try again.
+// final returns a copy of a failure that tells callers not to try again.
 func final(err error) *fault.Error {
 	failure := *fault.From(err)
 	failure.Final = true
 	return &failure
 }
 
-// fits reports whether what takes some time ends before ctx's deadline.
+// fits reports whether a duration ends before ctx's deadline.
 func fits(ctx context.Context, duration time.Duration) bool {
 	deadline, ok := ctx.Deadline()
 	return !ok || time.Until(deadline) > duration
 }
 
-// sleep waits, and returns an error if ctx ends before.
+// sleep waits. It returns an error if ctx ends first.
 func sleep(ctx context.Context, wait time.Duration) error {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -88,21 +88,22 @@ const (
 	maxBudget      = 10
 )
 
-// budget bounds retries: over any time there are at most 0.2 for each call, and 10.
+// budget is a token bucket of retries. Over any time there are at most 0.2 retries per call, plus
+// 10.
 type budget struct {
 	mu      sync.Mutex
-	retries float64 // how many are left
+	retries float64 // that are left
 }
 
-// call adds what a call is good for.
-func (b *budget) call() {
+// deposit adds the retries that one call brings.
+func (b *budget) deposit() {
 	b.mu.Lock()
 	b.retries = min(b.retries+retriesPerCall, maxBudget)
 	b.mu.Unlock()
 }
 
-// retry takes a retry, and reports whether there was one.
-func (b *budget) retry() bool {
+// withdraw takes one retry and reports whether there was one.
+func (b *budget) withdraw() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.retries < 1 {

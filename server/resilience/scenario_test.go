@@ -24,7 +24,8 @@ type call struct {
 	reason       string // "OK" if it succeeded
 }
 
-// play calls a Finder at a rate, each call with the same deadline, and returns once all calls have ended.
+// play calls a Finder at a rate, each call with the same deadline, and returns once all calls have
+// ended.
 func play(t *testing.T, f podero.Finder, rate float64, deadline, duration time.Duration, events map[time.Duration]func()) *traffic {
 	t.Helper()
 	p := &traffic{begun: time.Now()}
@@ -90,8 +91,8 @@ func atLeast(t *testing.T, what string, got, want float64) {
 	}
 }
 
-// An upstream that becomes twenty times slower has to be used to its capacity nevertheless, although it goes on
-// serving requests that nobody waits for.
+// An upstream that becomes twenty times slower has to be used to its capacity nevertheless,
+// although it goes on serving requests that nobody waits for.
 func TestBrownout(t *testing.T) {
 	for range 3 {
 		synctest.Test(t, func(t *testing.T) {
@@ -149,7 +150,8 @@ func TestAHealthyUpstreamBecomesSlow(t *testing.T) {
 	}
 }
 
-// Scenario P8 of bench/storm.go: callers that leave before any response must not delay the recovery.
+// Scenario P8 of bench/storm.go: callers that leave before any response must not delay the
+// recovery.
 func TestAStormOfImpatientCallers(t *testing.T) {
 	const rate, deadline, service = 5000, 500 * time.Millisecond, 5 * time.Millisecond
 	for name, warm := range map[string]bool{"from the start": false, "after a healthy second": true} {

@@ -11,8 +11,8 @@ import (
 	"example.com/podero-facade/server/podero"
 )
 
-// Timeout caps a lookup at a timeout of the service's own; a shorter caller deadline still applies. It sits behind the
-// cache, because hits need no timeout.
+// Timeout caps the time of a lookup. A lookup also ends a moment before its caller's deadline, so
+// that the error arrives in time. Timeout sits behind the cache, because hits need no timeout.
 type Timeout struct {
 	next    podero.Finder
 	timeout time.Duration
@@ -21,7 +21,7 @@ type Timeout struct {
 // NewTimeout returns a Timeout in front of a Finder.
 func NewTimeout(timeout time.Duration, next podero.Finder) *Timeout { return &Timeout{next, timeout} }
 
-// Find finds the document in time.
+// Find finds the document, or returns UPSTREAM_TIMEOUT once the time is over.
 func (t *Timeout) Find(ctx context.Context, key podero.Key) (proto.Message, error) {
 	timeout, isCallers := deadline.Left(ctx, t.timeout)
 	bounded, cancel := context.WithTimeout(ctx, timeout)

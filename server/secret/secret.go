@@ -24,7 +24,8 @@ func New(s string) Text {
 	return Text{unique.Make(s)}
 }
 
-// Reveal returns the secret itself. Use it where the secret is sent, and nowhere else.
+// Reveal returns the secret itself. Use it only where the secret is sent, verified, parsed or used as a
+// key.
 func (t Text) Reveal() string {
 	if t.IsZero() {
 		return ""

@@ -149,7 +149,7 @@ var errNoNumber = errors.New("expires_in is not a finite number")
 func transportError(doing string, err error) *fault.Error {
 	cause := fmt.Errorf("%s: %w", doing, fault.Network(err))
 	if fault.IsLocal(err) {
-		return &fault.Error{Kind: fault.Overloaded, Cause: cause, RetryAfter: time.Second, Local: true, Final: true}
+		return fault.NewOverloaded(cause)
 	}
 	return unavailable(0, cause)
 }

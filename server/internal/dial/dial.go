@@ -1,8 +1,9 @@
-// Package dial opens TCP connections with Happy Eyeballs (RFC 8305): the addresses of a name are tried in parallel,
-// each a moment after the one before, so that an address that does not respond costs a fraction of a second.
+// Package dial opens TCP connections with Happy Eyeballs (RFC 8305): the addresses of a name are
+// tried in parallel, each 250 ms after the one before, so that an address that does not respond
+// costs a fraction of a second.
 //
-// Package net does so for the two address families only. Within a family it tries one address after the other, and
-// gives each at least two seconds.
+// Package net does so for the two address families only. Within a family it tries one address after
+// another and gives each at least two seconds.
 package dial
 
 import (
@@ -15,13 +16,13 @@ import (
 	"time"
 )
 
-// attemptDelay is how long to wait for an address before the next one is tried, too (RFC 8305, section 5).
+// attemptDelay is the time after which the next address is tried, too (RFC 8305, section 5).
 const attemptDelay = 250 * time.Millisecond
 
-// keepAlive finds a dead idle connection within 19 s.
+// keepAlive makes the kernel close a dead idle connection within 10 + 3*3 = 19 s.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 3 * time.Second, Count: 3}
 
-// Dialer opens TCP connections. It prefers the address of a name that worked last.
+// Dialer opens TCP connections. Of a name's addresses it prefers the last one that worked.
 type Dialer struct {
 	dialer net.Dialer
 
@@ -29,12 +30,13 @@ type Dialer struct {
 	last map[string]netip.Addr // by name
 }
 
-// New returns a Dialer that takes no longer than timeout, the resolution of the name included.
+// New returns a Dialer. timeout includes the resolution of the name.
 func New(timeout time.Duration) *Dialer {
 	return &Dialer{dialer: net.Dialer{Timeout: timeout, KeepAliveConfig: keepAlive}, last: map[string]netip.Addr{}}
 }
 
-// DialContext connects to a host and port. The error is the first that occurred.
+// DialContext connects to a host and port. If all addresses fail, the error is that of the first one
+// to fail, except for EADDRNOTAVAIL: any other error replaces it.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -52,14 +54,15 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	return d.race(ctx, network, host, port, d.order(host, addresses))
 }
 
-// attempt is how the connection to one address ended.
+// attempt is the outcome of connecting to one address.
 type attempt struct {
 	address netip.Addr
 	conn    net.Conn
 	err     error
 }
 
-// race tries addresses in order until one works. The next one is tried after attemptDelay, or once one has failed.
+// race tries addresses in order until one works. The next one is tried after attemptDelay, or once
+// one has failed.
 func (d *Dialer) race(ctx context.Context, network, host, port string, addresses []netip.Addr) (net.Conn, error) {
 	ended := make(chan attempt)
 	next := time.NewTimer(0)
@@ -83,7 +86,7 @@ func (d *Dialer) race(ctx context.Context, network, host, port string, addresses
 				d.mu.Unlock()
 				return a.conn, nil
 			}
-			if failed == nil || errors.Is(failed, syscall.EADDRNOTAVAIL) { // as of each IPv6 address without IPv6
+			if failed == nil || errors.Is(failed, syscall.EADDRNOTAVAIL) { // each IPv6 address without IPv6
 				failed = a.err
 			}
 			if inFlight--; inFlight == 0 && len(addresses) == 0 {
@@ -99,7 +102,7 @@ func (d *Dialer) race(ctx context.Context, network, host, port string, addresses
 	}
 }
 
-// try connects to an address and reports how that ended, unless nobody waits for it any more.
+// try connects to an address and reports the outcome, unless the race is over.
 func (d *Dialer) try(ctx context.Context, network string, address netip.Addr, port string, ended chan<- attempt) {
 	conn, err := d.dialer.DialContext(ctx, network, net.JoinHostPort(address.String(), port))
 	select {
@@ -111,8 +114,9 @@ func (d *Dialer) try(ctx context.Context, network string, address netip.Addr, po
 	}
 }
 
-// order returns the addresses of a name in the order in which to try them: the one that worked last, then the two
-// families by turns, beginning with the one that the resolver prefers (RFC 8305, section 4).
+// order returns the addresses of a name in the order in which to try them: the one that worked
+// last, then the two families by turns, beginning with the one that the resolver prefers (RFC 8305,
+// section 4).
 func (d *Dialer) order(host string, addresses []netip.Addr) []netip.Addr {
 	d.mu.Lock()
 	last := d.last[host]

@@ -1,3 +1,7 @@
+//go:build linux
+
+// The addresses 127.0.0.2 and so on, and a full backlog that drops SYNs, are Linux.
+
 package dial
 
 import (

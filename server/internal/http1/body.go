@@ -13,14 +13,14 @@ type body struct {
 	transport  *Transport
 	conn       *conn // nil once closed
 	ctx        context.Context
-	stop       func() bool   // of the watch of ctx
+	stop       func() bool   // stops watching ctx
 	latency    time.Duration // from the request's start to the response's header
-	closeAfter bool          // whether the connection can't be used again
+	closeAfter bool          // whether the connection can't be reused
 	sawEOF     bool
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	if b.conn == nil { // which another request may have by now
+	if b.conn == nil { // another request may use the connection by now
 		return 0, http.ErrBodyReadAfterClose
 	}
 	n, err := b.ReadCloser.Read(p)
@@ -33,7 +33,8 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close keeps the connection if the body was read to its end.
+// Close returns the connection to the pool if the body was read to its end, and closes it
+// otherwise.
 func (b *body) Close() error {
 	c := b.conn
 	if c == nil {

@@ -19,13 +19,13 @@ import (
 const maxInformational = 5
 
 var (
-	errHeaderTooLarge = errors.New("http1: the response header is too large")
+	errHeaderTooLarge = errors.New("http1: response header too large")
 	errInformational  = errors.New("http1: too many 1xx responses")
 	errUnsolicited    = errors.New("http1: the server sent bytes before the request")
 )
 
-// past is a deadline that has passed.
-var past = time.Unix(1, 0)
+// aLongTimeAgo is a deadline that interrupts reads and writes at once.
+var aLongTimeAgo = time.Unix(1, 0)
 
 // conn is a connection, which carries one request at a time.
 type conn struct {
@@ -33,11 +33,11 @@ type conn struct {
 	transport *Transport
 	socket    *socket
 	reader    *bufio.Reader // of the conn itself
-	left      int64         // how many bytes of the response may still be read
-	out       []byte
-	responded bool // whether a byte of the response has arrived
-	used      bool // whether an earlier response has arrived
-	probe     [1]byte
+	left      int64         // bytes of the response that may still be read
+	out       []byte        // the request, in a buffer that is reused
+	responded bool          // whether a byte of the response has arrived
+	used      bool          // whether an earlier response has arrived
+	probe     [1]byte       // buffer of isReady
 	idleSince time.Time
 	expires   time.Time
 	closed    bool
@@ -47,14 +47,15 @@ type conn struct {
 }
 
 func newConn(t *Transport, s *socket, secured net.Conn) *conn {
-	jitter := rand.N(t.config.MaxAge/10 + 1) //nolint:gosec // when a connection ends is no secret
+	jitter := rand.N(t.config.MaxAge/10 + 1) //nolint:gosec // the end of a connection is no secret
 	c := &conn{Conn: secured, transport: t, socket: s, expires: time.Now().Add(t.config.MaxAge - jitter)}
 	c.reader = bufio.NewReader(c)
 	c.contextEnded = func() { t.contextEnded(c) }
 	return c
 }
 
-// close closes the connection. Only the goroutine that has the connection calls it.
+// close closes the connection. It must not run concurrently with itself: only the owner of the
+// connection, a request or the pool, calls it.
 func (c *conn) close() {
 	if c.closed {
 		return
@@ -64,10 +65,10 @@ func (c *conn) close() {
 	<-c.transport.slots
 }
 
-// interrupt ends reads and writes in flight, and those to come.
-func (c *conn) interrupt() { _ = c.SetDeadline(past) }
+// interrupt makes reads and writes fail, those in flight included.
+func (c *conn) interrupt() { _ = c.SetDeadline(aLongTimeAgo) }
 
-// Read reads from the network, up to the limit of a response's header section.
+// Read reads from the network. While the header section is read, it enforces MaxHeaderBytes.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.left <= 0 {
 		return 0, errHeaderTooLarge
@@ -97,7 +98,8 @@ func (c *conn) roundTrip(request *http.Request) (*http.Response, error) {
 	return nil, errInformational
 }
 
-// isInformational reports whether a response with this status is followed by another one (RFC 9110, section 15.2).
+// isInformational reports whether a response with this status precedes the final response (RFC
+// 9110, section 15.2).
 func isInformational(status int) bool {
 	return http.StatusContinue <= status && status < http.StatusOK && status != http.StatusSwitchingProtocols
 }
@@ -106,7 +108,7 @@ func isInformational(status int) bool {
 func (c *conn) write(request *http.Request) error {
 	target := request.URL.RequestURI()
 	if !isRequestTarget(target) {
-		return errors.New("http1: the URL has a space or a control character")
+		return errors.New("http1: space or control character in the URL")
 	}
 	b := c.out[:0]
 	b = append(b, "GET "...)
@@ -115,11 +117,11 @@ func (c *conn) write(request *http.Request) error {
 	b = append(b, c.transport.header...)
 	for name, values := range request.Header {
 		if !httpguts.ValidHeaderFieldName(name) {
-			return errors.New("http1: a header name is invalid")
+			return errors.New("http1: invalid header name")
 		}
 		for _, value := range values {
 			if !httpguts.ValidHeaderFieldValue(value) {
-				return fmt.Errorf("http1: the value of the header %s is invalid", name)
+				return fmt.Errorf("http1: invalid value of header %s", name)
 			}
 			b = append(b, name...)
 			b = append(b, ": "...)
@@ -133,7 +135,7 @@ func (c *conn) write(request *http.Request) error {
 	return err
 }
 
-// isRequestTarget reports whether a text has no character that would end the target of a request line.
+// isRequestTarget reports whether a text has no character that would end a request target.
 func isRequestTarget(text string) bool {
 	for i := range len(text) {
 		if c := text[i]; c <= ' ' || c == '\x7f' {
@@ -143,14 +145,15 @@ func isRequestTarget(text string) bool {
 	return true
 }
 
-// isReady sets the deadline of the next round trip and reports whether the connection can be used for it: it is open
-// and the server has sent nothing since the last response. TLS messages, such as session tickets, are processed here.
+// isReady sets the deadline of the next round trip and reports whether the connection can be used
+// for it: it is open, and the server has sent nothing since the last response. TLS messages, such
+// as session tickets, are processed here.
 func (c *conn) isReady(deadline time.Time) bool {
 	if c.SetDeadline(deadline) != nil {
 		return false
 	}
 	if c.socket.raw == nil {
-		return !c.used // nobody can tell, so it is used for one request
+		return !c.used // its state is unknown, so it carries one request only
 	}
 	c.socket.nonblocking = true
 	n, err := c.Conn.Read(c.probe[:])

@@ -17,7 +17,8 @@ import (
 	"example.com/podero-facade/server/internal/http1"
 )
 
-// newFreezing starts a peer whose connections stop responding, all at the same time. Later ones work.
+// newFreezing starts a peer whose connections stop responding, all at the same time. Later ones
+// work.
 func newFreezing(t *testing.T, secure bool) (p *peer, freeze func()) {
 	t.Helper()
 	var frozen atomic.Int32 // number of the last frozen connection
@@ -29,7 +30,7 @@ func newFreezing(t *testing.T, secure bool) (p *peer, freeze func()) {
 			if int32(l.number) <= frozen.Load() {
 				return
 			}
-			l.write(answer("hello"))
+			l.write(okResponse("hello"))
 		}
 	})
 	return p, func() { frozen.Store(p.made.Load()) }
@@ -106,7 +107,7 @@ func TestCallersThatLeaveEarlyCloseNoOthersConnections(t *testing.T) {
 				return
 			}
 			<-time.After(20 * time.Millisecond)
-			l.write(answer("hello"))
+			l.write(okResponse("hello"))
 		}
 	})
 	transport := newTransport(t, p.url)
@@ -124,8 +125,8 @@ func TestCallersThatLeaveEarlyCloseNoOthersConnections(t *testing.T) {
 	}
 }
 
-// TestTicketsLeaveAConnectionUsable has a server that sends TLS messages after each response, and whose connection is
-// new when the request that it was made for has left.
+// TestTicketsLeaveAConnectionUsable has a server that sends session tickets after the handshake.
+// The client reads them when it checks the connection before a request, or with a response.
 func TestTicketsLeaveAConnectionUsable(t *testing.T) {
 	p := newPeer(t, true, (*link).echo)
 	var cache countingCache
@@ -180,11 +181,11 @@ func TestUnsolicitedBytesAreCounted(t *testing.T) {
 			if _, ok := l.next(); !ok {
 				return
 			}
-			l.writeTogether(answer("mine"), answer("not yours"))
+			l.writeTogether(okResponse("mine"), okResponse("not yours"))
 		}
 	}
 	early := func(l *link) {
-		l.write(answer("not yours"))
+		l.write(okResponse("not yours"))
 		l.echo()
 	}
 	for name, c := range map[string]struct {
@@ -231,7 +232,7 @@ func TestConnectionsHaveABound(t *testing.T) {
 			}
 			<-time.After(10 * time.Millisecond)
 			inFlight.Add(-1)
-			l.write(answer("hello"))
+			l.write(okResponse("hello"))
 		}
 	})
 	transport := newTransport(t, p.url, func(c *http1.Config) { c.MaxConns, c.MaxIdle = bound, 1 })

@@ -15,12 +15,12 @@ import (
 	"example.com/podero-facade/server/internal/http1"
 )
 
-// maxHead is short, so that a few bytes are a head that is too long.
-const maxHead = 8 << 10
+// maxHeader is short, so that a few bytes are a header that is too long.
+const maxHeader = 8 << 10
 
-// outcome is all that a caller gets of an exchange.
+// outcome is everything that a caller gets of a request.
 type outcome struct {
-	refused      bool // whether there is an error instead of an answer
+	refused      bool // whether there is an error instead of a response
 	reason       string
 	status       int
 	line         string // the status line but for the number
@@ -67,14 +67,14 @@ func (o *outcome) differs(from *outcome) string {
 	return strings.Join(in, ", ")
 }
 
-// ask has an exchange and returns its outcome, once its body is closed.
+// ask makes a request and returns its outcome, once its body is closed.
 func ask(t testing.TB, transport http.RoundTripper, target string) *outcome {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testLimit)
 	defer cancel()
 	response, err := get(ctx, t, transport, target, nil)
 	if ctx.Err() != nil {
-		t.Fatal("the head does not come to an end")
+		t.Fatal("the header does not come to an end")
 	}
 	if err != nil {
 		return &outcome{refused: true, reason: err.Error()}
@@ -91,7 +91,8 @@ func ask(t testing.TB, transport http.RoundTripper, target string) *outcome {
 	}
 }
 
-// player is a server that sends given bytes to who asks for /given, and a known answer to who asks for anything else.
+// player is a server that responds to /given with given bytes, and a known response to any other
+// request.
 type player struct {
 	*peer
 	known string
@@ -104,12 +105,12 @@ func newPlayer(t testing.TB) *player {
 	p := &player{known: rand.Text()}
 	p.peer = newPeer(t, false, func(l *link) {
 		for {
-			head, ok := l.next()
+			header, ok := l.next()
 			if !ok {
 				return
 			}
-			if !strings.HasPrefix(head, "GET /given ") {
-				l.write(answer(p.known))
+			if !strings.HasPrefix(header, "GET /given ") {
+				l.write(okResponse(p.known))
 				continue
 			}
 			l.write(*p.given.Load())
@@ -122,7 +123,7 @@ func newPlayer(t testing.TB) *player {
 	p.plain = &http.Transport{
 		DisableKeepAlives:      true, // or it may reuse a connection that is ending
 		DisableCompression:     true,
-		MaxResponseHeaderBytes: maxHead,
+		MaxResponseHeaderBytes: maxHeader,
 	}
 	t.Cleanup(p.plain.CloseIdleConnections)
 	return p
@@ -132,7 +133,7 @@ func newPlayer(t testing.TB) *player {
 func (p *player) newOurs(t testing.TB) *http1.Transport {
 	t.Helper()
 	config := newConfig(p.url)
-	config.MaxHeaderBytes = maxHead
+	config.MaxHeaderBytes = maxHeader
 	transport, err := http1.New(config)
 	if err != nil {
 		t.Fatal(err)
@@ -159,17 +160,17 @@ func (p *player) play(t testing.TB, raw string) (theirs, ours *outcome) {
 				t.Errorf("%v if the connection ends, %v if it goes on", ours, held)
 			}
 			if next := ask(t, transport, p.url+"/next"); next.body != p.known || next.refused || next.cut {
-				t.Fatalf("the answer to the next request is %v", next)
+				t.Fatalf("the response to the next request is %v", next)
 			}
 		}
 	}
 	return theirs, ours
 }
 
-func TestAnswersMeanWhatTheyMeanToNetHTTP(t *testing.T) {
+func TestResponsesMeanTheSameToNetHTTP(t *testing.T) {
 	p := newPlayer(t)
 	seen := make(map[string]bool)
-	for _, c := range rawAnswers {
+	for _, c := range rawResponses {
 		t.Run(c.name, func(t *testing.T) {
 			if seen[c.raw] {
 				t.Error("the same as another one")
@@ -187,7 +188,7 @@ func TestAnswersMeanWhatTheyMeanToNetHTTP(t *testing.T) {
 }
 
 func FuzzResponse(f *testing.F) {
-	for _, c := range rawAnswers {
+	for _, c := range rawResponses {
 		f.Add([]byte(c.raw))
 	}
 	p := newPlayer(f)

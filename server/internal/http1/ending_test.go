@@ -37,27 +37,27 @@ var endings = map[string]func(context.Context) (ctx context.Context, end func(),
 
 func TestAContextThatEndsIsTheReasonAtOnce(t *testing.T) {
 	for name, c := range map[string]struct {
-		raw      string // what the server sends, with nothing after it
-		secure   bool
-		dial     bool // whether it is the dial that does not end
-		silent   bool // whether it is the handshake that does not end
-		answered bool // whether the answer's head is there
+		raw       string // what the server sends, with nothing after it
+		secure    bool
+		dial      bool // whether it is the dial that does not end
+		silent    bool // whether it is the handshake that does not end
+		responded bool // whether the response has a header
 	}{
 		"a dial":                        {dial: true},
 		"a handshake":                   {secure: true, silent: true},
-		"no head":                       {raw: ""},
-		"no head over TLS":              {raw: "", secure: true},
+		"no header":                     {raw: ""},
+		"no header over TLS":            {raw: "", secure: true},
 		"half a status line":            {raw: "HTTP/1.1 2"},
-		"half a head":                   {raw: ok + "Content-Length: 5\r\n"},
+		"half a header":                 {raw: ok + "Content-Length: 5\r\n"},
 		"a 103":                         {raw: "HTTP/1.1 103 Early Hints\r\n\r\n"},
-		"no body":                       {raw: ok + "Content-Length: 5\r\n\r\n", answered: true},
-		"half a body":                   {raw: ok + "Content-Length: 5\r\n\r\nhel", answered: true},
-		"half a body over TLS":          {raw: ok + "Content-Length: 5\r\n\r\nhel", secure: true, answered: true},
-		"half a chunk":                  {raw: chunked + "5\r\nhel", answered: true},
-		"no last chunk":                 {raw: chunked + "5\r\nhello\r\n", answered: true},
-		"no trailer":                    {raw: chunked + "5\r\nhello\r\n0\r\n", answered: true},
-		"a body until the end":          {raw: ok + "\r\nhello", answered: true},
-		"a body until the end over TLS": {raw: ok + "\r\nhello", secure: true, answered: true},
+		"no body":                       {raw: ok + "Content-Length: 5\r\n\r\n", responded: true},
+		"half a body":                   {raw: ok + "Content-Length: 5\r\n\r\nhel", responded: true},
+		"half a body over TLS":          {raw: ok + "Content-Length: 5\r\n\r\nhel", secure: true, responded: true},
+		"half a chunk":                  {raw: chunked + "5\r\nhel", responded: true},
+		"no last chunk":                 {raw: chunked + "5\r\nhello\r\n", responded: true},
+		"no trailer":                    {raw: chunked + "5\r\nhello\r\n0\r\n", responded: true},
+		"a body until the end":          {raw: ok + "\r\nhello", responded: true},
+		"a body until the end over TLS": {raw: ok + "\r\nhello", secure: true, responded: true},
 	} {
 		for way, begin := range endings {
 			t.Run(name+", "+way, func(t *testing.T) {
@@ -103,8 +103,8 @@ func TestAContextThatEndsIsTheReasonAtOnce(t *testing.T) {
 				if took := time.Since(began); !errors.Is(err, want) || took > atOnce {
 					t.Errorf("%v after %v, want %v", err, took, want)
 				}
-				if response != nil && !c.answered {
-					t.Error("there is an answer")
+				if response != nil && !c.responded {
+					t.Error("there is a response")
 				}
 				if !c.silent { // of that, Close takes care
 					eventually(t, "no connection", func() bool { return p.open.Load() == 0 })
@@ -116,7 +116,7 @@ func TestAContextThatEndsIsTheReasonAtOnce(t *testing.T) {
 
 func TestAContextThatEndedBeforehandSendsNothing(t *testing.T) {
 	p := newEcho(t)
-	transport := newTransport(t, p.url, nil)
+	transport := newTransport(t, p.url)
 	expect(t, transport, p.url, "connection 1")
 	cause := errors.New("the cause")
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -130,20 +130,20 @@ func TestAContextThatEndedBeforehandSendsNothing(t *testing.T) {
 	}
 }
 
-func TestWhenAContextEndsAroundTheEndOfAnExchange(t *testing.T) {
+func TestWhenAContextEndsAroundTheEndOfARequest(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  string
 		want string
 	}{
-		"before the body is read":   {"head", "connection 2"},
+		"before the body is read":   {"header", "connection 2"},
 		"before the body is closed": {"read", "connection 2"},
-		"after the exchange":        {"closed", "connection 1"},
-		"in the next exchange":      {"later", "connection 1"},
+		"after the request":         {"closed", "connection 1"},
+		"in the next request":       {"later", "connection 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			overBoth(t, func(t *testing.T, secure bool) {
 				p := newPeer(t, secure, (*link).echo)
-				transport := newTransport(t, p.url, nil)
+				transport := newTransport(t, p.url)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				at := func(moment string) {
@@ -155,7 +155,7 @@ func TestWhenAContextEndsAroundTheEndOfAnExchange(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				at("head")
+				at("header")
 				// What is here already may be had, or not.
 				if body, err := io.ReadAll(response.Body); err == nil && string(body) != "connection 1" || err != nil && !errors.Is(err, context.Canceled) {
 					t.Errorf("%q, %v", body, err)
@@ -170,7 +170,7 @@ func TestWhenAContextEndsAroundTheEndOfAnExchange(t *testing.T) {
 				at("later")
 				defer func() { _ = next.Body.Close() }()
 				if body, err := io.ReadAll(next.Body); string(body) != c.want || err != nil {
-					t.Errorf("the next answer is %q, %v; want %q", body, err, c.want)
+					t.Errorf("the next response is %q, %v; want %q", body, err, c.want)
 				}
 			})
 		})

@@ -95,7 +95,7 @@ func (b *batch) Write(p []byte) (int, error) {
 }
 
 // next reads a request, and reports whether there was one.
-func (l *link) next() (head string, ok bool) {
+func (l *link) next() (header string, ok bool) {
 	var b strings.Builder
 	for !strings.HasSuffix(b.String(), "\r\n\r\n") {
 		line, err := l.reader.ReadString('\n')
@@ -114,7 +114,8 @@ func (l *link) write(raw ...string) {
 	}
 }
 
-// writeTogether writes each part on its own, in a TLS record of its own if there is TLS, but all in one segment.
+// writeTogether writes each part on its own, in a TLS record of its own if there is TLS, but all in
+// one segment.
 func (l *link) writeTogether(raw ...string) {
 	l.batch.hold = true
 	l.write(raw...)
@@ -123,24 +124,25 @@ func (l *link) writeTogether(raw ...string) {
 	l.batch.held.Reset()
 }
 
-// echo answers each request with the connection's number.
+// echo responds to each request with the connection's number.
 func (l *link) echo() {
 	for {
 		if _, ok := l.next(); !ok {
 			return
 		}
-		l.write(answer(l.name()))
+		l.write(okResponse(l.name()))
 	}
 }
 
 func (l *link) name() string { return fmt.Sprintf("connection %d", l.number) }
 
-// answer returns an answer with a body.
-func answer(body string) string {
+// okResponse returns a response with a body.
+func okResponse(body string) string {
 	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// newPeer starts a peer. At the end of a test each connection must have been closed by one of the two sides.
+// newPeer starts a peer. At the end of a test each connection must have been closed by one of the
+// two sides.
 func newPeer(t testing.TB, secure bool, serve func(*link)) *peer {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -186,7 +188,7 @@ func newPeer(t testing.TB, secure bool, serve func(*link)) *peer {
 	return p
 }
 
-// newEcho starts a peer that answers each request with the number of the connection.
+// newEcho starts a peer that responds to each request with the number of the connection.
 func newEcho(t testing.TB) *peer { return newPeer(t, false, (*link).echo) }
 
 // newConfig returns settings for a server on loopback.
@@ -234,7 +236,7 @@ func get(ctx context.Context, t testing.TB, transport http.RoundTripper, target 
 	return transport.RoundTrip(request)
 }
 
-// fetch has a whole exchange.
+// fetch makes a request and reads the whole response.
 func fetch(ctx context.Context, t testing.TB, transport http.RoundTripper, target string) (string, error) {
 	t.Helper()
 	response, err := get(ctx, t, transport, target, nil)
@@ -246,13 +248,13 @@ func fetch(ctx context.Context, t testing.TB, transport http.RoundTripper, targe
 	return string(body), err
 }
 
-// expect has an exchange whose answer is known.
+// expect makes a request whose response is known.
 func expect(t testing.TB, transport http.RoundTripper, target, want string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testLimit)
 	defer cancel()
 	if body, err := fetch(ctx, t, transport, target); body != want || err != nil {
-		t.Errorf("answer %q, %v; want %q", body, err, want)
+		t.Errorf("got %q, %v; want %q", body, err, want)
 	}
 }
 

@@ -17,10 +17,10 @@ const (
 	chunked = ok + "Transfer-Encoding: chunked\r\n\r\n"
 )
 
-func TestExchangesInTurnUseOneConnection(t *testing.T) {
+func TestSequentialRequestsUseOneConnection(t *testing.T) {
 	overBoth(t, func(t *testing.T, secure bool) {
 		p := newPeer(t, secure, (*link).echo)
-		transport := newTransport(t, p.url, nil)
+		transport := newTransport(t, p.url)
 		for range 3 {
 			expect(t, transport, p.url, "connection 1")
 		}
@@ -35,34 +35,34 @@ func TestWhichConnectionsAreUsedAgain(t *testing.T) {
 		read  int  // how many bytes of the body are read
 		again bool
 	}{
-		"a length":                     {answer("hello"), false, all, true},
-		"chunks":                       {chunked + "5\r\nhello\r\n0\r\n\r\n", false, all, true},
-		"chunks and a trailer":         {chunked + "5\r\nhello\r\n0\r\nA: b\r\n\r\n", false, all, true},
-		"204":                          {"HTTP/1.1 204 No Content\r\n\r\n", false, all, true},
-		"304":                          {"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", false, all, true},
-		"404":                          {"HTTP/1.1 404 Not Found\r\nContent-Length: 1\r\n\r\nx", false, all, true},
-		"HTTP/1.0 that is kept":        {"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx", false, all, true},
-		"Connection: close":            {ok + "Connection: close\r\nContent-Length: 1\r\n\r\nx", false, all, false},
-		"close among others":           {ok + "Connection: foo, Close\r\nContent-Length: 1\r\n\r\nx", false, all, false},
-		"close with chunks":            {ok + "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false, all, false},
-		"HTTP/1.0":                     {"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", false, all, false},
-		"an end with the connection":   {ok + "\r\nhello", true, all, false},
-		"101":                          {"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", false, all, false},
-		"101 that says no more":        {"HTTP/1.1 101 Switching Protocols\r\n\r\n", false, all, false},
-		"a status below all":           {"HTTP/1.1 099 What\r\nContent-Length: 0\r\n\r\n", false, all, false},
-		"nothing read":                 {answer("hello"), false, 0, false},
-		"half read":                    {answer("hello"), false, 2, false},
-		"nothing read, nor here yet":   {ok + "Content-Length: 50\r\n\r\n", false, 0, false},
-		"half read, and no more here":  {ok + "Content-Length: 50\r\n\r\nhello", false, 5, false},
-		"a chunk read, no more here":   {chunked + "5\r\nhello\r\n", false, 5, false},
-		"chunks half read":             {chunked + "5\r\nhello\r\n0\r\n\r\n", false, 2, false},
-		"a length, cut short":          {ok + "Content-Length: 50\r\n\r\nhello", true, all, false},
-		"chunks, cut short":            {chunked + "5\r\nhel", true, all, false},
-		"chunks that make no sense":    {chunked + "5\r\nhello!!\r\n0\r\n\r\n", false, all, false},
-		"more than the length":         {answer("hello") + "!", false, all, false},
-		"an answer too many":           {answer("hello") + answer("not yours"), false, all, false},
-		"an answer too many after 204": {"HTTP/1.1 204 No Content\r\n\r\n" + answer("not yours"), false, all, false},
-		"a body of 204":                {"HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\nabc", false, all, false},
+		"a length":                      {okResponse("hello"), false, all, true},
+		"chunks":                        {chunked + "5\r\nhello\r\n0\r\n\r\n", false, all, true},
+		"chunks and a trailer":          {chunked + "5\r\nhello\r\n0\r\nA: b\r\n\r\n", false, all, true},
+		"204":                           {"HTTP/1.1 204 No Content\r\n\r\n", false, all, true},
+		"304":                           {"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", false, all, true},
+		"404":                           {"HTTP/1.1 404 Not Found\r\nContent-Length: 1\r\n\r\nx", false, all, true},
+		"HTTP/1.0 that is kept":         {"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx", false, all, true},
+		"Connection: close":             {ok + "Connection: close\r\nContent-Length: 1\r\n\r\nx", false, all, false},
+		"close among others":            {ok + "Connection: foo, Close\r\nContent-Length: 1\r\n\r\nx", false, all, false},
+		"close with chunks":             {ok + "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false, all, false},
+		"HTTP/1.0":                      {"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", false, all, false},
+		"an end with the connection":    {ok + "\r\nhello", true, all, false},
+		"101":                           {"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", false, all, false},
+		"101 that says no more":         {"HTTP/1.1 101 Switching Protocols\r\n\r\n", false, all, false},
+		"a status below all":            {"HTTP/1.1 099 What\r\nContent-Length: 0\r\n\r\n", false, all, false},
+		"nothing read":                  {okResponse("hello"), false, 0, false},
+		"half read":                     {okResponse("hello"), false, 2, false},
+		"nothing read, nor here yet":    {ok + "Content-Length: 50\r\n\r\n", false, 0, false},
+		"half read, and no more here":   {ok + "Content-Length: 50\r\n\r\nhello", false, 5, false},
+		"a chunk read, no more here":    {chunked + "5\r\nhello\r\n", false, 5, false},
+		"chunks half read":              {chunked + "5\r\nhello\r\n0\r\n\r\n", false, 2, false},
+		"a length, cut short":           {ok + "Content-Length: 50\r\n\r\nhello", true, all, false},
+		"chunks, cut short":             {chunked + "5\r\nhel", true, all, false},
+		"chunks that make no sense":     {chunked + "5\r\nhello!!\r\n0\r\n\r\n", false, all, false},
+		"more than the length":          {okResponse("hello") + "!", false, all, false},
+		"a response too many":           {okResponse("hello") + okResponse("not yours"), false, all, false},
+		"a response too many after 204": {"HTTP/1.1 204 No Content\r\n\r\n" + okResponse("not yours"), false, all, false},
+		"a body of 204":                 {"HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\nabc", false, all, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeer(t, false, func(l *link) {
@@ -75,7 +75,7 @@ func TestWhichConnectionsAreUsedAgain(t *testing.T) {
 				}
 				l.echo()
 			})
-			transport := newTransport(t, p.url, nil)
+			transport := newTransport(t, p.url)
 			response, err := get(t.Context(), t, transport, p.url, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -106,7 +106,7 @@ func TestWhichConnectionsAreUsedAgain(t *testing.T) {
 	}
 }
 
-func TestAHeadThatFailsEndsItsConnection(t *testing.T) {
+func TestAHeaderThatFailsEndsItsConnection(t *testing.T) {
 	for name, raw := range map[string]string{
 		"none":             "",
 		"a part":           "HTTP/1.1 200 OK\r\nContent-Ty",
@@ -124,9 +124,9 @@ func TestAHeadThatFailsEndsItsConnection(t *testing.T) {
 				}
 				l.echo()
 			})
-			transport := newTransport(t, p.url, nil)
+			transport := newTransport(t, p.url)
 			if body, err := fetch(t.Context(), t, transport, p.url); err == nil {
-				t.Errorf("answer %q", body)
+				t.Errorf("got %q, want an error", body)
 			}
 			if n := p.requests.Load(); n != 1 {
 				t.Errorf("%d requests", n)
@@ -136,7 +136,7 @@ func TestAHeadThatFailsEndsItsConnection(t *testing.T) {
 	}
 }
 
-func TestPreliminaryAnswersArePassedOver(t *testing.T) {
+func TestInformationalResponsesAreSkipped(t *testing.T) {
 	const hints = "HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\nContent-Length: 3\r\n\r\n"
 	for n, want := range []string{"hello", "hello", "hello", "hello", "hello", "hello", ""} {
 		p := newPeer(t, false, func(l *link) {
@@ -144,10 +144,10 @@ func TestPreliminaryAnswersArePassedOver(t *testing.T) {
 				if _, ok := l.next(); !ok {
 					return
 				}
-				l.write(strings.Repeat(hints, n) + answer("hello"))
+				l.write(strings.Repeat(hints, n) + okResponse("hello"))
 			}
 		})
-		transport := newTransport(t, p.url, nil)
+		transport := newTransport(t, p.url)
 		for range 2 {
 			body, err := fetch(t.Context(), t, transport, p.url)
 			if body != want || (err == nil) != (want != "") {
@@ -155,14 +155,14 @@ func TestPreliminaryAnswersArePassedOver(t *testing.T) {
 			}
 		}
 		if made := p.made.Load(); made != 1 && want != "" {
-			t.Errorf("after %d: %d connections for two exchanges", n, made)
+			t.Errorf("after %d: %d connections for two requests", n, made)
 		}
 	}
 }
 
-func TestHeadsHaveABound(t *testing.T) {
+func TestHeadersHaveABound(t *testing.T) {
 	const most = 10_000
-	head := func(size int) string {
+	headerOf := func(size int) string {
 		const begin, end = ok + "Content-Length: 5\r\nA: ", "\r\n\r\n"
 		return begin + strings.Repeat("a", size-len(begin)-len(end)) + end
 	}
@@ -171,11 +171,11 @@ func TestHeadsHaveABound(t *testing.T) {
 		raw  string
 		fits bool
 	}{
-		"just short enough":         {head(most) + "hello", true},
-		"a byte too long":           {head(most+1) + "hello", false},
+		"just short enough":         {headerOf(most) + "hello", true},
+		"a byte too long":           {headerOf(most+1) + "hello", false},
 		"too long, and not ended":   {ok + "A: " + strings.Repeat("a", 10*most), false},
-		"with a 103, short enough":  {hints + head(most-len(hints)) + "hello", true},
-		"with a 103, together long": {hints + head(most+1-len(hints)) + "hello", false},
+		"with a 103, short enough":  {hints + headerOf(most-len(hints)) + "hello", true},
+		"with a 103, together long": {hints + headerOf(most+1-len(hints)) + "hello", false},
 		"a long status line":        {"HTTP/1.1 200 " + strings.Repeat("O", most) + "\r\n\r\n", false},
 		"a body that is longer":     {ok + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", 5*most, strings.Repeat("hello", most)), true},
 	} {
@@ -198,7 +198,7 @@ func TestTrailersFollowChunks(t *testing.T) {
 		l.next()
 		l.write(ok + "Trailer: A\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n")
 	})
-	response, err := get(t.Context(), t, newTransport(t, p.url, nil), p.url, nil)
+	response, err := get(t.Context(), t, newTransport(t, p.url), p.url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,18 +209,18 @@ func TestTrailersFollowChunks(t *testing.T) {
 }
 
 func TestWhatIsSent(t *testing.T) {
-	heads := make(chan string, 1)
+	headers := make(chan string, 1)
 	p := newPeer(t, false, func(l *link) {
 		for {
-			head, ok := l.next()
+			header, ok := l.next()
 			if !ok {
 				return
 			}
-			heads <- head
-			l.write(answer(""))
+			headers <- header
+			l.write(okResponse(""))
 		}
 	})
-	transport := newTransport(t, p.url, nil)
+	transport := newTransport(t, p.url)
 	host := "Host: " + p.listener.Addr().String()
 	for name, c := range map[string]struct {
 		path   string
@@ -241,7 +241,7 @@ func TestWhatIsSent(t *testing.T) {
 		}
 		_, _ = io.Copy(io.Discard, response.Body)
 		_ = response.Body.Close()
-		got := strings.Split(strings.TrimSuffix(<-heads, "\r\n\r\n"), "\r\n")
+		got := strings.Split(strings.TrimSuffix(<-headers, "\r\n\r\n"), "\r\n")
 		if got[0] != c.want[0] || got[1] != c.want[1] {
 			t.Errorf("%s: %q comes first", name, got[:2])
 		}
@@ -258,7 +258,7 @@ func TestWhatIsSent(t *testing.T) {
 
 func TestNothingCanBeInjected(t *testing.T) {
 	p := newEcho(t)
-	transport := newTransport(t, p.url, nil)
+	transport := newTransport(t, p.url)
 	expect(t, transport, p.url, "connection 1")
 	for name, spoil := range map[string]func(*http.Request){
 		"CRLF in a value":           func(r *http.Request) { r.Header["A"] = []string{"b\r\nEvil: 1"} },

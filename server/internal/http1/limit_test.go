@@ -13,12 +13,12 @@ import (
 	"example.com/podero-facade/server/internal/http1"
 )
 
-// limit is how long an exchange may take here.
+// limit is how long a request may take here.
 const limit = 50 * time.Millisecond
 
 func limited(c *http1.Config) { c.Timeout = limit }
 
-// checkTimeout has an exchange that must end at its limit.
+// checkTimeout makes a request that must end at its limit.
 func checkTimeout(t *testing.T, transport http.RoundTripper, target string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testLimit)
@@ -31,12 +31,12 @@ func checkTimeout(t *testing.T, transport http.RoundTripper, target string) {
 	}
 }
 
-func TestAnExchangeHasItsTimeAndNoMore(t *testing.T) {
+func TestARequestHasItsTimeAndNoMore(t *testing.T) {
 	for name, raw := range map[string]string{
-		"no head":      "",
-		"half a head":  ok + "Content-Length: 5\r\n",
-		"half a body":  ok + "Content-Length: 5\r\n\r\nhel",
-		"half a chunk": chunked + "5\r\nhel",
+		"no header":     "",
+		"half a header": ok + "Content-Length: 5\r\n",
+		"half a body":   ok + "Content-Length: 5\r\n\r\nhel",
+		"half a chunk":  chunked + "5\r\nhel",
 	} {
 		t.Run(name, func(t *testing.T) {
 			overBoth(t, func(t *testing.T, secure bool) {
@@ -52,7 +52,7 @@ func TestAnExchangeHasItsTimeAndNoMore(t *testing.T) {
 	}
 }
 
-func TestAnExchangeThatWaitsForItsConnectionHasNoMoreTime(t *testing.T) {
+func TestARequestThatWaitsForItsConnectionHasNoMoreTime(t *testing.T) {
 	p := newEcho(t)
 	transport := newTransport(t, p.url, limited, func(g *http1.Config) {
 		g.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -63,8 +63,9 @@ func TestAnExchangeThatWaitsForItsConnectionHasNoMoreTime(t *testing.T) {
 	checkTimeout(t, transport, p.url)
 }
 
-// TestTheTimeOfAnExchangeIsItsOwn has exchanges one after another on a connection, which together take longer than one may.
-func TestTheTimeOfAnExchangeIsItsOwn(t *testing.T) {
+// TestEachRequestHasItsOwnTime makes requests one after another on a connection, which together
+// take longer than one may.
+func TestEachRequestHasItsOwnTime(t *testing.T) {
 	overBoth(t, func(t *testing.T, secure bool) {
 		p := newPeer(t, secure, (*link).echo)
 		transport := newTransport(t, p.url, func(c *http1.Config) { c.Timeout = time.Second })

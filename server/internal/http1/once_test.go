@@ -61,7 +61,7 @@ func TestTheNameOfAServer(t *testing.T) {
 		p := newPeer(t, false, func(l *link) {
 			header, _ := l.next()
 			hosts <- strings.Split(header, "\r\n")[1]
-			l.write(answer("hello"))
+			l.write(okResponse("hello"))
 		})
 		transport := newTransport(t, base, func(c *http1.Config) {
 			dial := c.DialContext
@@ -81,7 +81,7 @@ func TestCertificatesAreVerified(t *testing.T) {
 	p := newPeer(t, true, (*link).echo)
 	for target, change := range map[string]func(*http1.Config){
 		p.url:                 func(g *http1.Config) { g.TLS.RootCAs = x509.NewCertPool() },
-		"https://podero.test": p.answerFor("podero.test:443"),
+		"https://podero.test": p.serveFor("podero.test:443"),
 	} {
 		_, err := fetch(t.Context(), t, newTransport(t, target, change), target)
 		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
@@ -93,8 +93,8 @@ func TestCertificatesAreVerified(t *testing.T) {
 	}
 }
 
-// answerFor has connections to certain addresses go to the peer.
-func (p *peer) answerFor(addresses ...string) func(*http1.Config) {
+// serveFor has connections to certain addresses go to the peer.
+func (p *peer) serveFor(addresses ...string) func(*http1.Config) {
 	return func(g *http1.Config) {
 		dial := g.DialContext
 		g.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -127,7 +127,7 @@ func checkSentOnce(t *testing.T, secure, proxied bool) {
 			}
 			together.Done()
 			together.Wait()
-			l.write(answer("hello"))
+			l.write(okResponse("hello"))
 		}
 	})
 	var way func(*http1.Config)
@@ -162,7 +162,8 @@ func checkSentOnce(t *testing.T, secure, proxied bool) {
 	}
 }
 
-// drain has a whole exchange, whatever its answer. A proxy's own error is one here, too.
+// drain makes a request and reads the whole response. A status other than 200 is an error here,
+// too.
 func drain(transport *http1.Transport, request *http.Request) error {
 	response, err := transport.RoundTrip(request)
 	if err != nil {

@@ -6,15 +6,18 @@ import (
 	"time"
 )
 
-// maxSilence is how long requests on reused connections may go without any response, beyond twice the latency of the
-// last one, before the connections that have been idle since before them are suspected to be dead as well.
+// maxSilence is the time, in addition to twice the last latency, for which reused connections may
+// yield no response. After that, the connections that have been idle since before are assumed to be
+// dead. It is longer than a round trip to another continent and a typical request's processing time
+// together.
 const maxSilence = 250 * time.Millisecond
 
-// pool holds either idle connections or goroutines that wait for one. Connections are reused last in, first out;
+// pool holds either idle connections or waiters for one. Connections are reused last in, first out;
 // waiters are served first in, first out.
 //
-// Connections may die silently, all at the same time: a firewall drops its state, a server freezes. They are closed
-// once a request on one of them shows it, so that such a fault costs one attempt and not one for each connection.
+// Connections may die silently, all at the same time: a firewall loses its state, or a server
+// hangs. The pool closes all suspects once a request on one of them gets no response, so that such
+// a fault costs one attempt in all and not one attempt per connection.
 type pool struct {
 	maxIdle     int
 	idleTimeout time.Duration
@@ -25,12 +28,12 @@ type pool struct {
 	timer   *time.Timer  // closes connections that are idle for too long; nil while there are none
 	closed  bool
 
-	unanswered time.Time     // when a reused connection was handed out first since the last response; zero if none was
+	unanswered time.Time     // first reuse of a connection since the last response; zero if none
 	latency    time.Duration // of the last response
 }
 
-// get returns an idle connection that is ready for a request. If there is none, it returns nil, and the next
-// connection that becomes idle goes to waiter, unless that is nil.
+// get returns an idle connection that is ready for a request. If there is none, it returns nil and
+// adds waiter to the queue, unless waiter is nil.
 func (p *pool) get(now, deadline time.Time, waiter chan *conn) *conn {
 	for {
 		c, dead := p.pop(now, waiter)
@@ -42,7 +45,7 @@ func (p *pool) get(now, deadline time.Time, waiter chan *conn) *conn {
 	}
 }
 
-// pop returns the connection that became idle last, and connections to close.
+// pop returns the connection that became idle last, and dead connections, which the caller closes.
 func (p *pool) pop(now time.Time, waiter chan *conn) (c *conn, dead []*conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -65,17 +68,19 @@ func (p *pool) pop(now time.Time, waiter chan *conn) (c *conn, dead []*conn) {
 	return nil, dead
 }
 
-// noteReuse notes that a connection is about to be used. The caller holds p.mu.
+// noteReuse records that a connection is handed out. The caller holds p.mu.
 func (p *pool) noteReuse(c *conn, now time.Time) {
 	if c.used && p.unanswered.IsZero() {
 		p.unanswered = now
 	}
 }
 
-// isTooLong reports whether a time without any response makes idle connections suspect. The caller holds p.mu.
+// isTooLong reports whether idle connections are suspects after a time without any response. The
+// caller holds p.mu.
 func (p *pool) isTooLong(silence time.Duration) bool { return silence > maxSilence+2*p.latency }
 
-// takeIdleBefore removes and returns the connections that became idle before some time. The caller holds p.mu.
+// takeIdleBefore removes and returns the connections that became idle before start. The caller
+// holds p.mu.
 func (p *pool) takeIdleBefore(start time.Time) []*conn {
 	n := 0
 	for n < len(p.idle) && p.idle[n].idleSince.Before(start) {
@@ -86,9 +91,10 @@ func (p *pool) takeIdleBefore(start time.Time) []*conn {
 	return taken
 }
 
-// suspect closes the connections that were idle when a request began which then got no response on a reused
-// connection. A request that was cut short proves nothing unless it had waited for too long.
-func (p *pool) suspect(start time.Time, cut bool) {
+// closeSuspects closes the connections that were idle when a request began that got no response on
+// a reused connection. A request that was cut short by its context proves nothing, unless it had
+// waited for too long by then.
+func (p *pool) closeSuspects(start time.Time, cut bool) {
 	p.mu.Lock()
 	var dead []*conn
 	if !cut || p.isTooLong(time.Since(start)) {
@@ -98,7 +104,7 @@ func (p *pool) suspect(start time.Time, cut bool) {
 	closeAll(dead)
 }
 
-// removeWaiter takes waiter off the queue and returns any connection that it was handed to the pool.
+// removeWaiter removes waiter from the queue and returns any connection it was handed to the pool.
 func (p *pool) removeWaiter(waiter chan *conn) {
 	p.mu.Lock()
 	if at := slices.Index(p.waiters, waiter); at >= 0 {
@@ -112,8 +118,8 @@ func (p *pool) removeWaiter(waiter chan *conn) {
 	}
 }
 
-// put hands a connection to a waiter, keeps it as idle, or closes it. latency is that of the response that arrived on
-// it, 0 if none did.
+// put hands a connection to a waiter, keeps it idle, or closes it. latency is that of its response,
+// 0 if there was none.
 func (p *pool) put(c *conn, latency time.Duration, reusable bool) {
 	now := time.Now()
 	p.mu.Lock()
@@ -122,12 +128,13 @@ func (p *pool) put(c *conn, latency time.Duration, reusable bool) {
 	}
 	kept := reusable && p.keep(c, now)
 	p.mu.Unlock()
-	if !kept { // without the lock: closing TLS may take a while
+	if !kept { // without the lock, as closing TLS may take a while
 		c.close()
 	}
 }
 
-// keep reports whether a connection was handed to a waiter or kept as idle. The caller holds p.mu.
+// keep hands a connection to a waiter or keeps it idle, and reports whether it did either. The
+// caller holds p.mu.
 func (p *pool) keep(c *conn, now time.Time) bool {
 	switch {
 	case p.closed || !now.Before(c.expires):
@@ -148,7 +155,7 @@ func (p *pool) keep(c *conn, now time.Time) bool {
 	return true
 }
 
-// due returns when an idle connection is to be closed.
+// due returns the time at which an idle connection is closed.
 func (p *pool) due(c *conn) time.Time {
 	if due := c.idleSince.Add(p.idleTimeout); due.Before(c.expires) {
 		return due
@@ -177,7 +184,7 @@ func (p *pool) closeDue() {
 	closeAll(due)
 }
 
-// unlessClosed calls a function that must not run once the pool is closed, and reports whether it did.
+// unlessClosed calls a function unless the pool is closed, and reports whether it did.
 func (p *pool) unlessClosed(do func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -188,7 +195,7 @@ func (p *pool) unlessClosed(do func()) bool {
 	return true
 }
 
-// close closes all idle connections, and those that would become idle later.
+// close closes all idle connections. Connections that are put back later are closed, too.
 func (p *pool) close() {
 	p.mu.Lock()
 	all := p.idle

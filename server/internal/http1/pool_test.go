@@ -69,10 +69,10 @@ func (d *dialer) await(t *testing.T) {
 	}
 }
 
-// awaitWaiters waits until so many exchanges wait for a connection.
+// awaitWaiters waits until so many requests wait for a connection.
 func awaitWaiters(t *testing.T, transport *http1.Transport, n int) {
 	t.Helper()
-	eventually(t, "exchanges that wait for a connection", func() bool { return transport.Waiting() == n })
+	eventually(t, "requests that wait for a connection", func() bool { return transport.Waiting() == n })
 }
 
 func TestAConnectionThatEndedIsNotUsed(t *testing.T) {
@@ -80,7 +80,7 @@ func TestAConnectionThatEndedIsNotUsed(t *testing.T) {
 		p := newPeer(t, secure, func(l *link) {
 			if l.number == 1 {
 				l.next()
-				l.write(answer("connection 1"))
+				l.write(okResponse("connection 1"))
 				_ = l.Close()
 				return
 			}
@@ -93,58 +93,58 @@ func TestAConnectionThatEndedIsNotUsed(t *testing.T) {
 		expect(t, transport, p.url, "connection 2")
 		expect(t, transport, p.url, "connection 2")
 		if n := p.requests.Load(); n != 3 {
-			t.Errorf("%d requests for three exchanges", n)
+			t.Errorf("%d requests were sent for three", n)
 		}
 	})
 }
 
-func TestWhatWasNotAskedForIsNobodysAnswer(t *testing.T) {
+func TestUnsolicitedBytesAreNobodysResponse(t *testing.T) {
 	const late = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 	for name, send := range map[string]func(l *link, idle <-chan struct{}) (arrives bool){
 		"a 408 while idle": func(l *link, idle <-chan struct{}) bool {
-			l.write(answer("connection 1"))
+			l.write(okResponse("connection 1"))
 			<-idle
 			l.write(late)
 			return true
 		},
 		"a 408 and an end while idle": func(l *link, idle <-chan struct{}) bool {
-			l.write(answer("connection 1"))
+			l.write(okResponse("connection 1"))
 			<-idle
 			l.write(late)
 			_ = l.Close()
 			return true
 		},
-		"an answer while idle": func(l *link, idle <-chan struct{}) bool {
-			l.write(answer("connection 1"))
+		"a response while idle": func(l *link, idle <-chan struct{}) bool {
+			l.write(okResponse("connection 1"))
 			<-idle
-			l.write(answer("not yours"))
+			l.write(okResponse("not yours"))
 			return true
 		},
 		"a byte while idle": func(l *link, idle <-chan struct{}) bool {
-			l.write(answer("connection 1"))
+			l.write(okResponse("connection 1"))
 			<-idle
 			l.write("\n")
 			return true
 		},
-		"two answers in one write": func(l *link, _ <-chan struct{}) bool {
-			l.write(answer("connection 1") + answer("not yours"))
+		"two responses in one write": func(l *link, _ <-chan struct{}) bool {
+			l.write(okResponse("connection 1") + okResponse("not yours"))
 			return false
 		},
-		"two answers in two writes, together": func(l *link, _ <-chan struct{}) bool {
-			l.writeTogether(answer("connection 1"), answer("not yours"))
+		"two responses in two writes, together": func(l *link, _ <-chan struct{}) bool {
+			l.writeTogether(okResponse("connection 1"), okResponse("not yours"))
 			return false
 		},
-		"an answer, and a second one byte by byte, together": func(l *link, _ <-chan struct{}) bool {
-			l.writeTogether(append([]string{answer("connection 1")}, strings.Split(answer("not yours"), "")...)...)
+		"a response, and a second one byte by byte, together": func(l *link, _ <-chan struct{}) bool {
+			l.writeTogether(append([]string{okResponse("connection 1")}, strings.Split(okResponse("not yours"), "")...)...)
 			return false
 		},
 		"a second one after chunks, together": func(l *link, _ <-chan struct{}) bool {
-			l.writeTogether(chunked, "c\r\nconnection 1\r\n", "0\r\n\r\n", answer("not yours"))
+			l.writeTogether(chunked, "c\r\nconnection 1\r\n", "0\r\n\r\n", okResponse("not yours"))
 			return false
 		},
 	} {
-		// The next exchange has the connection from those that are idle, or waits for one when it becomes free.
-		for way, waits := range map[string]bool{"from the idle ones": false, "to who waits": true} {
+		// The next request takes an idle connection, or waits for one.
+		for way, waits := range map[string]bool{"from the idle ones": false, "to a waiting request": true} {
 			t.Run(name+", "+way, func(t *testing.T) {
 				overBoth(t, func(t *testing.T, secure bool) {
 					idle, sent := make(chan struct{}), make(chan bool, 1)
@@ -162,7 +162,7 @@ func TestWhatWasNotAskedForIsNobodysAnswer(t *testing.T) {
 						t.Fatal(err)
 					}
 					if body, err := io.ReadAll(first.Body); string(body) != "connection 1" || err != nil {
-						t.Errorf("first answer %q, %v", body, err)
+						t.Errorf("first response %q, %v", body, err)
 					}
 					var second sync.WaitGroup
 					defer second.Wait()
@@ -243,9 +243,10 @@ func TestWhoLeavesADialLeavesItsConnection(t *testing.T) {
 			<-begun
 			cancel(cause)
 			if err := <-left; !errors.Is(err, cause) {
-				t.Errorf("who left was told %v", err)
+				t.Errorf("the request that was cancelled got %v", err)
 			}
-			// The next one asks for a connection of its own, which does not come, and gets the one that was left.
+			// The next one asks for a connection of its own, which does not come, and gets the one that was
+			// left.
 			next := make(chan struct{})
 			go func() {
 				defer close(next)
@@ -264,16 +265,16 @@ func TestNoMoreAreKeptThanAllowed(t *testing.T) {
 	p := newEcho(t)
 	transport := newTransport(t, p.url, func(g *http1.Config) { g.MaxIdle = 2 })
 	together := func() {
-		var answers []*http.Response
+		var responses []*http.Response
 		for range 5 {
 			response, err := get(t.Context(), t, transport, p.url, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			_, _ = io.Copy(io.Discard, response.Body)
-			answers = append(answers, response)
+			responses = append(responses, response)
 		}
-		for _, response := range answers {
+		for _, response := range responses {
 			_ = response.Body.Close()
 		}
 		eventually(t, "two connections", func() bool { return p.open.Load() == 2 })
@@ -281,7 +282,7 @@ func TestNoMoreAreKeptThanAllowed(t *testing.T) {
 	together()
 	together()
 	if n := p.made.Load(); n != 8 {
-		t.Errorf("%d connections for twice five exchanges at a time, of which two are kept", n)
+		t.Errorf("%d connections for twice five requests at a time, of which two are kept", n)
 	}
 }
 
@@ -335,28 +336,53 @@ func TestCloseEndsWhatIsIdleAndWhatIsInTheMaking(t *testing.T) {
 			waits <- err
 		}()
 		awaitWaiters(t, transport, 1)
-		_ = taken.Body.Close() // not read, so not for who waits
+		_ = taken.Body.Close() // not read, so it does not go to the waiting request
 		eventually(t, "one connection", func() bool { return p.open.Load() == 1 })
 
 		transport.Close()
-		if err := <-waits; !errors.Is(err, context.Canceled) {
-			t.Errorf("who waits for a connection is told %v", err)
+		if err := <-waits; err == nil || errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "transport closed") {
+			t.Errorf("the request that waits for a connection got %v", err)
 		}
 		if body, err := io.ReadAll(busy.Body); string(body) != "connection 1" || err != nil {
-			t.Errorf("an exchange under way gives %q, %v", body, err)
+			t.Errorf("a request in flight got %q, %v", body, err)
 		}
 		_ = busy.Body.Close()
 		eventually(t, "no connection", func() bool { return p.open.Load() == 0 })
 		if _, err := fetch(t.Context(), t, transport, p.url); err == nil {
-			t.Error("an exchange after the end")
+			t.Error("a request after the end succeeded")
 		}
 	})
+}
+
+func TestCloseEndsTheWaitForASlot(t *testing.T) {
+	p := newEcho(t)
+	transport := newTransport(t, p.url, func(c *http1.Config) { c.MaxConns = 1 })
+	busy, err := get(t.Context(), t, transport, p.url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits := make(chan error, 1)
+	go func() {
+		_, err := fetch(t.Context(), t, transport, p.url)
+		waits <- err
+	}()
+	awaitWaiters(t, transport, 1)
+	transport.Close()
+	select {
+	case err := <-waits:
+		if err == nil || !strings.Contains(err.Error(), "transport closed") {
+			t.Errorf("got %v, want that the transport is closed", err)
+		}
+	case <-time.After(atOnce):
+		t.Error("the request still waits")
+	}
+	_ = busy.Body.Close()
 }
 
 func TestCloseClosesWhatIsIdle(t *testing.T) {
 	overBoth(t, func(t *testing.T, secure bool) {
 		p := newPeer(t, secure, (*link).echo)
-		transport := newTransport(t, p.url, nil)
+		transport := newTransport(t, p.url)
 		expect(t, transport, p.url, "connection 1")
 		transport.Close()
 		eventually(t, "no connection", func() bool { return p.open.Load() == 0 })
@@ -371,14 +397,14 @@ func TestCloseEndsADialThatItsCallerLeft(t *testing.T) {
 		close(begun)
 		<-silent // no handshake
 	})
-	transport := newTransport(t, p.url, nil)
+	transport := newTransport(t, p.url)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-begun
 		cancel()
 	}()
 	if _, err := fetch(ctx, t, transport, p.url); !errors.Is(err, context.Canceled) {
-		t.Errorf("who left was told %v", err)
+		t.Errorf("the request that was cancelled got %v", err)
 	}
 	began := time.Now()
 	transport.Close()

@@ -15,24 +15,25 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// usesAbsoluteForm reports whether requests go to a proxy as they are, with the whole URL (RFC 9112, section 3.2.2).
+// usesAbsoluteForm reports whether requests go to an HTTP proxy without a tunnel, with the absolute
+// URL in the request line (RFC 9112, section 3.2.2).
 func (t *Transport) usesAbsoluteForm() bool {
 	return t.proxy != nil && t.tls == nil && !isSOCKS(t.proxy)
 }
 
-// isProxy reports whether requests can go through a proxy, which is nil for none.
+// isProxy reports whether a proxy URL is supported. nil stands for no proxy.
 func isProxy(proxy *url.URL) bool {
 	return proxy == nil || proxy.Scheme == "http" || proxy.Scheme == "https" || isSOCKS(proxy)
 }
 
 func isSOCKS(proxy *url.URL) bool { return proxy.Scheme == "socks5" || proxy.Scheme == "socks5h" }
 
-// tunnel makes a connection to the proxy one to the server.
+// tunnel turns a connection to the proxy into one to the server.
 func (t *Transport) tunnel(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(past) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(aLongTimeAgo) })
 	defer stop()
 	if isSOCKS(t.proxy) {
 		return conn, t.connectSOCKS(ctx, conn)
@@ -54,8 +55,9 @@ func (t *Transport) tunnel(ctx context.Context, conn net.Conn) (net.Conn, error)
 
 // connect asks an HTTP proxy for a tunnel (RFC 9110, section 9.3.6).
 func (t *Transport) connect(conn net.Conn) error {
-	_, err := io.WriteString(conn, "CONNECT "+t.address+" HTTP/1.1\r\nHost: "+t.address+"\r\n"+proxyAuthorization(t.proxy)+"\r\n")
-	if err != nil {
+	request := "CONNECT " + t.address + " HTTP/1.1\r\nHost: " + t.address + "\r\n" +
+		proxyAuthorization(t.proxy) + "\r\n"
+	if _, err := io.WriteString(conn, request); err != nil {
 		return err
 	}
 	reader := bufio.NewReader(io.LimitReader(conn, t.config.MaxHeaderBytes))
@@ -64,7 +66,7 @@ func (t *Transport) connect(conn net.Conn) error {
 	case err != nil:
 		return err
 	case response.StatusCode != http.StatusOK:
-		return fmt.Errorf("http1: the proxy responds to CONNECT with status %d", response.StatusCode)
+		return fmt.Errorf("http1: the proxy responded to CONNECT with status %d", response.StatusCode)
 	case reader.Buffered() > 0:
 		return errUnsolicited
 	default:

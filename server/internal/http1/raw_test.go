@@ -2,8 +2,8 @@ package http1_test
 
 import "strings"
 
-// rawAnswers are what a server may send, with what comes of it.
-var rawAnswers = []struct {
+// rawResponses are what a server may send, with what comes of it.
+var rawResponses = []struct {
 	name string
 	raw  string
 	want string
@@ -38,7 +38,7 @@ var rawAnswers = []struct {
 	{"NUL in a reason", "HTTP/1.1 200 O\x00K\r\nContent-Length: 2\r\n\r\nhi", `200 "hi"`, ""},
 	{"CR in a reason", "HTTP/1.1 200 O\rK\r\nContent-Length: 2\r\n\r\nhi", `200 "hi"`, ""},
 	{"a long reason", "HTTP/1.1 200 " + strings.Repeat("O", 5000) + "\r\nContent-Length: 2\r\n\r\nhi", `200 "hi"`, ""},
-	{"a reason too long", "HTTP/1.1 200 " + strings.Repeat("O", maxHead) + "\r\nContent-Length: 2\r\n\r\nhi", "refused", ""},
+	{"a reason too long", "HTTP/1.1 200 " + strings.Repeat("O", maxHeader) + "\r\nContent-Length: 2\r\n\r\nhi", "refused", ""},
 	// Headers.
 	{"no CR", "HTTP/1.1 200 OK\nContent-Length: 2\n\nhi", `200 "hi"`, ""},
 	{"no LF", "HTTP/1.1 200 OK\rContent-Length: 2\r\rhi", "refused", ""},
@@ -55,7 +55,7 @@ var rawAnswers = []struct {
 	{"CR in a value", ok + "A: b\rContent-Length: 3\r\nContent-Length: 2\r\n\r\nhi", "refused", ""},
 	{"Latin-1", ok + "A: \xe4\r\nContent-Length: 2\r\n\r\nhi", `200 "hi"`, ""},
 	{"a long header", ok + "A: " + strings.Repeat("b", 5000) + "\r\nContent-Length: 2\r\n\r\nhi", `200 "hi"`, ""},
-	{"a header too long", ok + "A: " + strings.Repeat("b", maxHead) + "\r\nContent-Length: 2\r\n\r\nhi", "refused", ""},
+	{"a header too long", ok + "A: " + strings.Repeat("b", maxHeader) + "\r\nContent-Length: 2\r\n\r\nhi", "refused", ""},
 	{"many headers", ok + strings.Repeat("A: b\r\n", 1000) + "Content-Length: 2\r\n\r\nhi", `200 "hi"`, ""},
 	{"too many headers", ok + strings.Repeat("A: b\r\n", 2000) + "Content-Length: 2\r\n\r\nhi", "refused", ""},
 	// Lengths.
@@ -111,23 +111,23 @@ var rawAnswers = []struct {
 	{"a trailer with a length", ok + "Trailer: Content-Length\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nContent-Length: 9\r\n\r\n", "refused", ""},
 	{"a bad trailer", chunked + "2\r\nhi\r\n0\r\nA\r\n\r\n", `200 "hi", cut`, ""},
 	{"a long trailer", chunked + "2\r\nhi\r\n0\r\nA: " + strings.Repeat("b", 5000) + "\r\n\r\n", `200 "hi", cut`, ""},
-	{"more after chunks", chunked + "2\r\nhi\r\n0\r\n\r\n" + answer("evil"), `200 "hi"`, ""},
-	// Answers without a body, and others.
+	{"more after chunks", chunked + "2\r\nhi\r\n0\r\n\r\n" + okResponse("evil"), `200 "hi"`, ""},
+	// Responses without a body, and others.
 	{"204", "HTTP/1.1 204 No Content\r\n\r\n", `204 ""`, ""},
 	{"204 with a body", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nhi", `204 ""`, ""},
 	{"204 with chunks", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", `204 ""`, ""},
 	{"304 with a length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", `304 ""`, ""},
-	{"304 with an answer", "HTTP/1.1 304 Not Modified\r\n\r\n" + answer("evil"), `304 ""`, ""},
+	{"304 with a response", "HTTP/1.1 304 Not Modified\r\n\r\n" + okResponse("evil"), `304 ""`, ""},
 	{"205 with a body", "HTTP/1.1 205 Reset\r\nContent-Length: 2\r\n\r\nhi", `205 "hi"`, ""},
-	{"a second answer", answer("hi") + answer("evil"), `200 "hi"`, ""},
-	{"a second answer without a length", answer("hi") + ok + "\r\nevil", `200 "hi"`, ""},
-	{"an empty line after", answer("hi") + "\r\n", `200 "hi"`, ""},
-	{"100", "HTTP/1.1 100 Continue\r\n\r\n" + answer("hi"), `200 "hi"`, ""},
-	{"103 with a length", "HTTP/1.1 103 Early Hints\r\nContent-Length: 2\r\n\r\n" + answer("hi"), `200 "hi"`, ""},
-	{"103 with a body", "HTTP/1.1 103 Early Hints\r\nContent-Length: 2\r\n\r\nhi" + answer("hi"), "refused", ""},
-	{"199", "HTTP/1.1 199 What\r\n\r\n" + answer("hi"), `200 "hi"`, ""},
-	{"five of 1xx", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 5) + answer("hi"), `200 "hi"`, ""},
-	{"six of 1xx", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 6) + answer("hi"), "refused", "body, error, headers, size, status"}, // net/http has no bound but that of the head
+	{"a second response", okResponse("hi") + okResponse("evil"), `200 "hi"`, ""},
+	{"a second response without a length", okResponse("hi") + ok + "\r\nevil", `200 "hi"`, ""},
+	{"an empty line after", okResponse("hi") + "\r\n", `200 "hi"`, ""},
+	{"100", "HTTP/1.1 100 Continue\r\n\r\n" + okResponse("hi"), `200 "hi"`, ""},
+	{"103 with a length", "HTTP/1.1 103 Early Hints\r\nContent-Length: 2\r\n\r\n" + okResponse("hi"), `200 "hi"`, ""},
+	{"103 with a body", "HTTP/1.1 103 Early Hints\r\nContent-Length: 2\r\n\r\nhi" + okResponse("hi"), "refused", ""},
+	{"199", "HTTP/1.1 199 What\r\n\r\n" + okResponse("hi"), `200 "hi"`, ""},
+	{"five of 1xx", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 5) + okResponse("hi"), `200 "hi"`, ""},
+	{"six of 1xx", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 6) + okResponse("hi"), "refused", "body, error, headers, size, status"}, // net/http has no bound but that of the header
 	{"101", "HTTP/1.1 101 Switching Protocols\r\n\r\n", `101 ""`, ""},
 	{"101 with what follows", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nhi", `101 ""`, "body"}, // net/http gives the connection away with it
 	{"close", ok + "Connection: close\r\nContent-Length: 2\r\n\r\nhi", `200 "hi"`, ""},

@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// socket is a TCP connection. On this system its reads can't be made non-blocking, so each connection is used once.
+// socket is a TCP connection. On this system its reads can't be made non-blocking, so each
+// connection is used once.
 type socket struct {
 	net.Conn
 	raw         syscall.RawConn // always nil

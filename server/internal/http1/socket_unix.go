@@ -16,11 +16,11 @@ type socket struct {
 	raw         syscall.RawConn // nil if the connection does not expose one
 	nonblocking bool
 
-	// Of a non-blocking read: kept here, and read a method value, so that it allocates nothing.
+	// State of a non-blocking read, kept here so that the read allocates nothing.
 	buffer []byte
 	n      int
 	err    error
-	read   func(fd uintptr) bool
+	read   func(fd uintptr) bool // readOnce
 }
 
 func newSocket(c net.Conn) (*socket, error) {
@@ -36,8 +36,8 @@ func newSocket(c net.Conn) (*socket, error) {
 	return s, nil
 }
 
-// Read reads. A non-blocking read of a connection that has nothing to read returns os.ErrDeadlineExceeded, which
-// package tls takes for a reason to try again later.
+// Read reads from the connection. If nothing can be read, a non-blocking read returns
+// os.ErrDeadlineExceeded, as a tls.Conn stays usable after a temporary error only.
 func (s *socket) Read(p []byte) (int, error) {
 	if !s.nonblocking {
 		return s.Conn.Read(p)
@@ -63,7 +63,7 @@ func (s *socket) readOnce(fd uintptr) bool {
 	for {
 		s.n, s.err = syscall.Read(int(fd), s.buffer)
 		if !errors.Is(s.err, syscall.EINTR) {
-			return true // does not wait
+			return true // done: RawConn.Read must not wait
 		}
 	}
 }

@@ -14,14 +14,14 @@ import (
 	"example.com/podero-facade/server/internal/http1"
 )
 
-// mirror answers each request with its path, in many ways.
+// mirror responds to each request with its path, in many forms.
 func mirror(l *link) {
 	for {
-		head, ok := l.next()
+		header, ok := l.next()
 		if !ok {
 			return
 		}
-		_, rest, _ := strings.Cut(head, " ")
+		_, rest, _ := strings.Cut(header, " ")
 		path, _, _ := strings.Cut(rest, " ")
 		if !mirrorOnce(l, path) {
 			_ = l.Close()
@@ -40,22 +40,22 @@ func mirrorOnce(l *link, path string) bool {
 	case 0, 1, 2, 3, 4, 5, 6:
 		l.write(chunked + inChunks(path))
 	case 7, 8, 9:
-		l.write("HTTP/1.1 103 Early Hints\r\n\r\n" + answer(path))
+		l.write("HTTP/1.1 103 Early Hints\r\n\r\n" + okResponse(path))
 	case 10, 11, 12:
-		whole := answer(path)
+		whole := okResponse(path)
 		l.write(whole[:20], whole[20:])
 	case 13:
 		l.write(ok+"Connection: close\r\n\r\n", path)
 		return false
 	case 14:
-		l.writeTogether(answer(path), evil)
+		l.writeTogether(okResponse(path), evil)
 	default:
-		l.write(answer(path))
+		l.write(okResponse(path))
 	}
 	return rand.IntN(100) > 0 //nolint:gosec // as above
 }
 
-func TestEachAnswerBelongsToItsRequest(t *testing.T) {
+func TestEachResponseBelongsToItsRequest(t *testing.T) {
 	overBoth(t, func(t *testing.T, secure bool) {
 		const callers = 50
 		each := 200
@@ -79,7 +79,7 @@ func TestEachAnswerBelongsToItsRequest(t *testing.T) {
 					case err == nil && body == want:
 						whole.Add(1)
 					case err == nil:
-						t.Errorf("%q is the answer to %q", body, want)
+						t.Errorf("got %q for %q", body, want)
 					case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 						left.Add(1)
 					default:
@@ -90,9 +90,9 @@ func TestEachAnswerBelongsToItsRequest(t *testing.T) {
 			})
 		}
 		calling.Wait()
-		t.Logf("%d answers, %d left, %d lost, over %d connections", whole.Load(), left.Load(), lost.Load(), p.made.Load())
+		t.Logf("%d responses, %d left, %d lost, over %d connections", whole.Load(), left.Load(), lost.Load(), p.made.Load())
 		if all := int32(callers * each); whole.Load() < all/2 || lost.Load() > all/20 {
-			t.Errorf("only %d answers, and %d were lost", whole.Load(), lost.Load())
+			t.Errorf("only %d responses, and %d were lost", whole.Load(), lost.Load())
 		}
 		eventually(t, "no more connections than are kept", func() bool { return p.open.Load() <= callers/2 })
 		transport.Close()
@@ -100,21 +100,21 @@ func TestEachAnswerBelongsToItsRequest(t *testing.T) {
 	})
 }
 
-func TestCloseWhileExchangesRun(t *testing.T) {
+func TestCloseWhileRequestsRun(t *testing.T) {
 	overBoth(t, func(t *testing.T, secure bool) {
 		p := newPeer(t, secure, func(l *link) {
 			for {
-				head, ok := l.next()
+				header, ok := l.next()
 				if !ok {
 					return
 				}
-				_, rest, _ := strings.Cut(head, " ")
+				_, rest, _ := strings.Cut(header, " ")
 				path, _, _ := strings.Cut(rest, " ")
-				l.write(answer(path))
+				l.write(okResponse(path))
 			}
 		})
 		for range 20 {
-			transport := newTransport(t, p.url, nil)
+			transport := newTransport(t, p.url)
 			begun, closed := make(chan struct{}, 8), make(chan struct{})
 			var calling sync.WaitGroup
 			for caller := range cap(begun) {
@@ -126,7 +126,7 @@ func TestCloseWhileExchangesRun(t *testing.T) {
 							begun <- struct{}{}
 						}
 						if err == nil && body != want {
-							t.Errorf("%q is the answer to %q", body, want)
+							t.Errorf("got %q for %q", body, want)
 						}
 						if err == nil {
 							continue
@@ -153,7 +153,7 @@ func TestCloseWhileExchangesRun(t *testing.T) {
 	})
 }
 
-// isOfClose reports whether an error is that of an exchange that Close denies a connection.
+// isOfClose reports whether an error is that of a request to which Close denied a connection.
 func isOfClose(err error) bool {
 	return errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "closed")
 }

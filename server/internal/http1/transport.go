@@ -1,7 +1,8 @@
 // Package http1 provides an http.RoundTripper that sends GET requests to one server over HTTP/1.1.
 //
-// A round trip runs in its caller's goroutine: http.Transport keeps two goroutines per connection, so each of its
-// round trips costs several context switches. Responses are parsed by net/http.
+// A round trip runs in its caller's goroutine. http.Transport keeps two goroutines per connection
+// instead, so each of its round trips costs several context switches. Responses are parsed by
+// net/http.
 package http1
 
 import (
@@ -21,29 +22,38 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Config holds the settings of a Transport. Proxy and Witness may be left out.
+// Config holds the settings of a Transport. Proxy, Witness and, for a server and a proxy without
+// TLS, TLS may be left out. All other fields are required.
 type Config struct {
 	BaseURL string // scheme, host and port of the server; the path is ignored
-	Proxy   func(*http.Request) (*url.URL, error)
-	TLS     *tls.Config
+
+	// Proxy returns the URL of the proxy for the server, or nil for none, as http.ProxyFromEnvironment
+	// does. New calls it once.
+	Proxy func(*http.Request) (*url.URL, error)
+
+	// TLS is the configuration for an https BaseURL and for an https proxy. The Transport sets the
+	// server name and the protocol HTTP/1.1 itself.
+	TLS *tls.Config
 
 	// DialContext opens a TCP connection to the server or the proxy.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	Timeout        time.Duration // of a round trip: dialling, TLS handshake and the response's body included
-	IdleTimeout    time.Duration // how long a connection may be idle
-	MaxAge         time.Duration // how long a connection is used, 10 % jitter subtracted
-	MaxIdle        int           // idle connections
-	MaxConns       int           // connections, in use or not
-	MaxHeaderBytes int64         // of a response's header section
+	Timeout        time.Duration // of a round trip, from dialling to the end of the response's body
+	IdleTimeout    time.Duration // time after which an idle connection is closed
+	MaxAge         time.Duration // age at which a connection is closed; up to 10 % of jitter is subtracted
+	MaxIdle        int           // number of idle connections kept
+	MaxConns       int           // number of connections, including those being opened
+	MaxHeaderBytes int64         // size of a response's header section, 1xx responses included
 
-	// Witness lets one request at a time run on until Timeout although its context has ended. Its result tells the
-	// caller of RoundTrip whether the server is slow or dead, however short the contexts' deadlines are.
+	// Witness lets one request at a time continue until Timeout after its context has ended
+	// (witness.go). Its result tells a slow server from a dead one, however short the contexts'
+	// deadlines are.
 	Witness bool
 }
 
-// Transport is an http.RoundTripper for one server. It sends each request at most once and keeps idle connections.
-// A connection is checked before each use: it is closed if the server closed it or sent anything but TLS messages.
+// Transport is an http.RoundTripper for one server. It sends each request at most once and keeps
+// idle connections. It checks a connection before each use and closes it if the server has closed
+// it or has sent anything but TLS messages.
 type Transport struct {
 	config  Config
 	scheme  string
@@ -52,24 +62,24 @@ type Transport struct {
 	tls     *tls.Config // nil without TLS
 	proxy   *url.URL    // nil without a proxy
 
-	authority string // what precedes the path in a request line
-	header    string // the end of a request line and the header fields of all requests
+	authority string // scheme and host, if request lines have the absolute form; else ""
+	header    string // the end of the request line and the header fields that all requests have
 
 	pool        pool
-	slots       chan struct{} // holds an element for each connection, also while it is being made
+	slots       chan struct{} // holds an element for each connection, also while it is being opened
 	dialing     sync.WaitGroup
-	ctx         context.Context // ends with Close
+	ctx         context.Context // cancelled by Close
 	cancel      context.CancelFunc
 	unsolicited atomic.Int64
-	witness     atomic.Pointer[conn] // of the request that outlives its context; nil if none does
+	witness     atomic.Pointer[conn] // connection of the witness; nil if there is none
 }
 
 var (
-	errClosed = errors.New("http1: the transport is closed")
-	errProxy  = errors.New("the URL of the proxy is wrong; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
+	errClosed = errors.New("http1: transport closed")
+	errProxy  = errors.New("invalid proxy URL; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
 )
 
-// New returns a Transport. It fails if the base URL or the proxy's URL can't be used.
+// New returns a Transport. It fails if the base URL or the proxy's URL is invalid.
 func New(config Config) (*Transport, error) {
 	server, err := url.Parse(config.BaseURL)
 	if err != nil {
@@ -77,7 +87,7 @@ func New(config Config) (*Transport, error) {
 	}
 	host, err := httpguts.PunycodeHostPort(server.Host)
 	if err != nil {
-		return nil, fmt.Errorf("the host of %s: %w", config.BaseURL, err)
+		return nil, fmt.Errorf("http1: invalid host in %s: %w", config.BaseURL, err)
 	}
 	t := &Transport{
 		config:  config,
@@ -94,7 +104,7 @@ func New(config Config) (*Transport, error) {
 	}
 	if config.Proxy != nil {
 		if t.proxy, err = config.Proxy(&http.Request{URL: server}); err != nil || !isProxy(t.proxy) {
-			return nil, errProxy // an error of net/http's quotes the URL, which may have a password in it
+			return nil, errProxy // err quotes the URL, which may contain a password
 		}
 	}
 	host = withoutZone(host)
@@ -119,7 +129,8 @@ func address(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// withoutZone removes the zone of an IPv6 address, which has a meaning on this machine only (RFC 6874).
+// withoutZone removes the zone of an IPv6 address, which is meaningful on this machine only (RFC
+// 6874).
 func withoutZone(host string) string {
 	start := strings.IndexByte(host, '%')
 	if start < 0 {
@@ -132,7 +143,8 @@ func withoutZone(host string) string {
 	return host[:start] + host[end:]
 }
 
-// Close closes idle connections and ends dials and the witness. Other requests in flight may finish; new ones fail.
+// Close closes idle connections and cancels dials and the witness. Requests that wait for a
+// connection fail, as do new ones. Other requests in flight may finish.
 func (t *Transport) Close() {
 	t.cancel()
 	t.pool.close()
@@ -142,12 +154,14 @@ func (t *Transport) Close() {
 	t.dialing.Wait()
 }
 
-// RoundTrip sends a GET request without a body to the server and returns the response once its header has arrived.
-// The response's body must be closed. If the request's context ended first, the error is context.Cause of it, and
-// nothing else is. If Timeout passed first, the error's Timeout method returns true.
+// RoundTrip sends a GET request without a body to the server and returns the response once its
+// header has arrived. The response's body must be closed. The error is the context's cause if and
+// only if the context ended the request. If Timeout passed first, the error's Timeout method
+// returns true.
 func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	if request.Method != http.MethodGet || request.Body != nil || request.URL.Host != t.host || request.URL.Scheme != t.scheme {
-		return nil, errors.New("http1: the request is no GET without a body to " + t.scheme + "://" + t.host)
+	if request.Method != http.MethodGet || request.Body != nil ||
+		request.URL.Host != t.host || request.URL.Scheme != t.scheme {
+		return nil, errors.New("http1: only GET requests without a body to " + t.scheme + "://" + t.host + " are supported")
 	}
 	ctx, start := request.Context(), time.Now()
 	c, err := t.connection(ctx, start)
@@ -163,7 +177,7 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		cut := !t.endWatch(c, stop)
 		c.close()
 		if c.used && !c.responded {
-			t.pool.suspect(start, cut)
+			t.pool.closeSuspects(start, cut)
 		}
 		if cut {
 			return nil, context.Cause(ctx)
@@ -172,13 +186,13 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	response.Body = &body{
 		ReadCloser: response.Body, transport: t, conn: c, ctx: ctx, stop: stop, latency: time.Since(start),
-		closeAfter: response.Close || response.StatusCode < http.StatusOK, // after a 101 it is no HTTP any more
+		closeAfter: response.Close || response.StatusCode < http.StatusOK, // after a 101 it is another protocol
 	}
 	return response, nil
 }
 
-// connection returns a connection that is ready for a request sent at start: an idle one, or else the first that is
-// new or becomes idle.
+// connection returns a connection that is ready for a request sent at start: an idle one if there
+// is one, else the first connection that becomes idle or is opened.
 func (t *Transport) connection(ctx context.Context, start time.Time) (*conn, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -214,6 +228,8 @@ func (t *Transport) connection(ctx context.Context, start time.Time) (*conn, err
 			}
 		case d := <-dialed:
 			switch {
+			case d.err != nil && t.ctx.Err() != nil: // which ended the dial
+				return nil, errClosed
 			case d.err != nil:
 				return nil, d.err
 			case !d.conn.isReady(deadline):
@@ -223,6 +239,8 @@ func (t *Transport) connection(ctx context.Context, start time.Time) (*conn, err
 			return t.keepWitness(&witness, d.conn), nil
 		case <-timer.C:
 			return nil, os.ErrDeadlineExceeded
+		case <-t.ctx.Done():
+			return nil, errClosed
 		case <-done:
 			witness, done = &conn{}, nil
 			if !t.mayWitness() || !t.witness.CompareAndSwap(nil, witness) {
@@ -232,7 +250,8 @@ func (t *Transport) connection(ctx context.Context, start time.Time) (*conn, err
 	}
 }
 
-// Unsolicited returns how many connections were closed because the server sent bytes that no request asked for.
+// Unsolicited returns how many connections were closed because the server sent bytes that no
+// request asked for.
 func (t *Transport) Unsolicited() int64 { return t.unsolicited.Load() }
 
 type dialResult struct {
@@ -240,7 +259,8 @@ type dialResult struct {
 	err  error
 }
 
-// dialFor opens a connection. If the request that needed it is gone by then, the next one may use it.
+// dialFor opens a connection for a request. If the request has left by then, the connection becomes
+// idle.
 func (t *Transport) dialFor(dialed chan<- dialResult, left <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(t.ctx, t.config.Timeout)
 	defer cancel()
@@ -255,7 +275,7 @@ func (t *Transport) dialFor(dialed chan<- dialResult, left <-chan struct{}) {
 	if err != nil {
 		<-t.slots
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			err = os.ErrDeadlineExceeded // not context.DeadlineExceeded, which only a request's own context yields
+			err = os.ErrDeadlineExceeded // not context.DeadlineExceeded, which stands for a request's own context
 		}
 	}
 	select {
@@ -267,19 +287,19 @@ func (t *Transport) dialFor(dialed chan<- dialResult, left <-chan struct{}) {
 	}
 }
 
-// dial opens a connection.
+// dial opens a connection to the server, through the proxy if there is one.
 func (t *Transport) dial(ctx context.Context) (*conn, error) {
 	to := t.address
 	if t.proxy != nil {
 		to = address(t.proxy)
 	}
-	plain, err := t.config.DialContext(ctx, "tcp", to)
+	tcp, err := t.config.DialContext(ctx, "tcp", to)
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSocket(plain)
+	s, err := newSocket(tcp)
 	if err != nil {
-		_ = plain.Close()
+		_ = tcp.Close()
 		return nil, err
 	}
 	secured, err := t.secure(ctx, s)
@@ -290,7 +310,8 @@ func (t *Transport) dial(ctx context.Context) (*conn, error) {
 	return newConn(t, s, secured), nil
 }
 
-// secure opens a tunnel through the proxy and does the TLS handshake, as far as there are a proxy and TLS.
+// secure opens the tunnel through the proxy, if there is one, and does the TLS handshake, if the
+// server has TLS.
 func (t *Transport) secure(ctx context.Context, transport net.Conn) (net.Conn, error) {
 	if t.proxy != nil {
 		tunnel, err := t.tunnel(ctx, transport)

@@ -17,7 +17,8 @@ func witnessing(c *http1.Config) {
 	c.Timeout = 500 * time.Millisecond
 }
 
-// TestOneRequestAtATimeOutlivesItsContext has requests with too little time to a slow server, and to one that is dead.
+// TestOneRequestAtATimeOutlivesItsContext has requests with too little time to a slow server, and
+// to one that is dead.
 func TestOneRequestAtATimeOutlivesItsContext(t *testing.T) {
 	for name, c := range map[string]struct {
 		serve func(*link)
@@ -30,7 +31,7 @@ func TestOneRequestAtATimeOutlivesItsContext(t *testing.T) {
 					return
 				}
 				<-time.After(200 * time.Millisecond)
-				l.write(answer("hello"))
+				l.write(okResponse("hello"))
 			}
 		}},
 		"a dead server": {serve: func(l *link) { l.next() }, want: os.ErrDeadlineExceeded},

@@ -42,10 +42,10 @@ func (h *held) Find(ctx context.Context, key podero.Key) (proto.Message, error) 
 	}
 }
 
-func TestShareMakesOneLookupOfIdenticalOnes(t *testing.T) {
+func TestIdenticalLookupsAreCoalesced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeld()
-		s := NewShare(h)
+		s := NewSingleflight(h)
 		var calls sync.WaitGroup
 		for i := range 1000 {
 			ctx, cancel := context.WithCancel(within(t, time.Minute))
@@ -71,10 +71,10 @@ func TestShareMakesOneLookupOfIdenticalOnes(t *testing.T) {
 	})
 }
 
-func TestShareKeepsApartWhatDiffers(t *testing.T) {
+func TestDifferentLookupsAreNotCoalesced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeld()
-		s := NewShare(h)
+		s := NewSingleflight(h)
 		keys := []podero.Key{
 			{OrgID: "a", Path: "x"}, {OrgID: "b", Path: "x"}, {OrgID: "a", Path: "y"},
 			{OrgID: "a", Path: "x?include_deleted=true"}, {OrgID: "a", Path: "x", Token: secret.New("t")},
@@ -93,10 +93,10 @@ func TestShareKeepsApartWhatDiffers(t *testing.T) {
 	})
 }
 
-func TestShareKeepsFewGoroutines(t *testing.T) {
+func TestFewGoroutinesAreKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeld()
-		s := NewShare(h)
+		s := NewSingleflight(h)
 		var calls sync.WaitGroup
 		for i := range 10 * maxIdle {
 			calls.Go(func() { _, _ = s.Find(within(t, time.Minute), podero.Key{Path: fmt.Sprint(i)}) })
@@ -115,10 +115,10 @@ func TestShareKeepsFewGoroutines(t *testing.T) {
 	})
 }
 
-func TestShareEndsWithItsLastCaller(t *testing.T) {
+func TestALookupIsCancelledWithItsLastCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeld()
-		s := NewShare(h)
+		s := NewSingleflight(h)
 		begun := time.Now()
 		var calls sync.WaitGroup
 		for i := range 3 {
@@ -143,10 +143,10 @@ func TestShareEndsWithItsLastCaller(t *testing.T) {
 	})
 }
 
-func TestASharedLookupHasTheTimeOfItsMostPatientCaller(t *testing.T) {
+func TestACoalescedLookupHasTheLatestDeadlineOfItsCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen []time.Duration
-		s := NewShare(finder(func(ctx context.Context, _ podero.Key) (proto.Message, error) {
+		s := NewSingleflight(finder(func(ctx context.Context, _ podero.Key) (proto.Message, error) {
 			for range 2 {
 				deadline, _ := ctx.Deadline()
 				seen = append(seen, time.Until(deadline))
@@ -167,10 +167,10 @@ func TestASharedLookupHasTheTimeOfItsMostPatientCaller(t *testing.T) {
 	})
 }
 
-func TestAPanicInASharedLookupIsAnError(t *testing.T) {
-	s := NewShare(finder(func(context.Context, podero.Key) (proto.Message, error) { panic(errors.New("Peter Schmidt")) }))
+func TestAPanicInALookupIsAnError(t *testing.T) {
+	s := NewSingleflight(finder(func(context.Context, podero.Key) (proto.Message, error) { panic(errors.New("Peter Schmidt")) }))
 	_, err := s.Find(t.Context(), podero.Key{})
-	if !fault.Is(err, fault.Internal) || strings.Contains(err.Error(), "Peter") || !strings.Contains(err.Error(), "share_test.go") {
+	if !fault.Is(err, fault.Internal) || strings.Contains(err.Error(), "Peter") || !strings.Contains(err.Error(), "singleflight_test.go") {
 		t.Errorf("%v", err)
 	}
 	s.Close()
