@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/internal/dial"
 	"example.com/podero-facade/server/secret"
 )
 
@@ -89,7 +90,45 @@ func newClient(location secret.Text) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, err
 	}
+	options.Dialer = newDialer(options.TLSConfig, limitsOf(options))
 	return redis.NewUniversalClient(options), nil
+}
+
+// limitsOf returns the limits of replies.
+func limitsOf(options *redis.UniversalOptions) frameLimits {
+	if options.IsClusterMode {
+		return clusterLimits
+	}
+	return serverLimits
+}
+
+// newDialer returns a function that connects to a Redis server, over TLS if there is a config.
+func newDialer(config *tls.Config, limits frameLimits) func(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := dial.New(exchangeTimeout)
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+		defer cancel()
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		if config == nil {
+			return newCheckedConn(conn, limits), nil
+		}
+		secure := tls.Client(conn, withServerName(config, address))
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		return newCheckedConn(secure, limits), nil
+	}
+}
+
+// withServerName returns a config for a server at an address, with whose host its certificate must be valid.
+func withServerName(config *tls.Config, address string) *tls.Config {
+	config = config.Clone()
+	config.ServerName, _, _ = net.SplitHostPort(address)
+	return config
 }
 
 // get returns a value and how much longer it is kept; 0 if it is not there, or kept for ever. No more is read of a
@@ -104,6 +143,15 @@ func get(ctx context.Context, client redis.UniversalClient, name string) (value 
 	return text.Val(), max(expiry.Val(), 0), nil
 }
 
+// set writes a value that expires. It is a pipeline, because go-redis asks a cluster for the properties of a command that
+// is sent alone: a reply of 11,507 elements.
+func set(ctx context.Context, client redis.UniversalClient, name string, value any, expiry time.Duration) error {
+	pipe := client.Pipeline()
+	pipe.Set(ctx, name, value, expiry)
+	_, err := pipe.Exec(ctx)
+	return err
+}
+
 // Try writes an entry that no lookup finds and reads it back, as lookups do. The error is fit for the log.
 func Try(ctx context.Context, location secret.Text) error {
 	client, err := newClient(location)
@@ -112,7 +160,7 @@ func Try(ctx context.Context, location secret.Text) error {
 	}
 	defer func() { _ = client.Close() }()
 	name, want := namePrefix+rand.Text(), rand.Text()
-	if err := client.Set(ctx, name, want, exchangeTimeout).Err(); err != nil {
+	if err := set(ctx, client, name, want, exchangeTimeout); err != nil {
 		return describe(err)
 	}
 	switch got, left, err := get(ctx, client, name); {
@@ -138,6 +186,8 @@ func describe(err error) error {
 	case errors.As(err, &refusal):
 		word, _, _ := strings.Cut(refusal.Error(), " ")
 		return RefusalError(word)
+	case errors.Is(err, errFrame):
+		return errFrame
 	case errors.Is(err, errSlow), errors.Is(err, errBusy):
 		return err
 	default:

@@ -282,7 +282,7 @@ func (c *Cache) write(place place, e entry) {
 		if err != nil || len(sealed) > maxValue || left < time.Millisecond {
 			return err
 		}
-		return c.client.Set(ctx, place.name, sealed, left).Err()
+		return set(ctx, c.client, place.name, sealed, left)
 	})
 }
 
