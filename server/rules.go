@@ -244,6 +244,12 @@ func (c *Config) checkExposure(refuse refuseFunc) {
 	if isPlainBeyondLoopback(c.TokenURL) {
 		refuse("token-url", "http:// beyond loopback sends the client secret in the clear; use https://, or accept that with --insecure")
 	}
+	for _, host := range sharedcache.CleartextHosts(c.CacheRedisURL) {
+		if !isLoopback(host) {
+			refuse("cache-redis-url", "redis:// beyond loopback sends the password in the clear; use rediss://, or accept that with --insecure")
+			break
+		}
+	}
 	if c.needs(CallerJWT) && (isPlainBeyondLoopback(c.JWTJWKSURL) || c.JWTJWKSURL == "" && isPlainBeyondLoopback(c.JWTIssuer)) {
 		refuse("jwt-jwks-url", "http:// beyond loopback lets anybody on the way replace the keys; use https://, or accept that with --insecure")
 	}

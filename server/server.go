@@ -191,6 +191,7 @@ func newSharedCache(
 	return sharedcache.New(sharedcache.Config{
 		Next:   next,
 		URL:    config.CacheRedisURL,
+		Roots:  config.roots,
 		TTL:    config.CacheTTL,
 		Secret: clientSecret,
 		Realm:  config.UpstreamURL + " " + config.ClientID,

@@ -15,7 +15,6 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-	"github.com/redis/go-redis/v9/logging"
 	_ "golang.org/x/crypto/x509roots/fallback" // CAs to trust where the system has none, as in an image without a distribution
 	"google.golang.org/grpc/grpclog"
 
@@ -47,7 +46,6 @@ func main() {
 	// data. What an operator needs of either is in the service's own log. A process may set the logger of
 	// grpc only before it first uses grpc, so this is no part of run.
 	log.SetOutput(io.Discard)
-	logging.Disable() // go-redis's
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // so that a second signal ends the program at once

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 
 	"example.com/podero-facade/server"
@@ -34,7 +33,6 @@ const nilUUID = "00000000-0000-0000-0000-000000000000"
 
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard) // net/http's remarks on handshakes that fail
-	logging.Disable()
 	goleak.VerifyTestMain(m)
 }
 
