@@ -38,7 +38,17 @@ func (c *Config) Check() error {
 	}
 	checkAtLeast(0*time.Second, "shutdown-drain-delay", c.ShutdownDrainDelay, refuse)
 	checkAtLeast(0*time.Second, "shutdown-timeout", c.ShutdownTimeout, refuse)
-	return errors.Join(append(problems, telemetry.CheckEnvironment()...)...)
+	environment, _ := telemetry.CheckEnvironment()
+	return errors.Join(append(problems, environment...)...)
+}
+
+// Warnings returns what is allowed and probably not meant: one line each.
+func (c *Config) Warnings() (warnings []string) {
+	_, environment := telemetry.CheckEnvironment()
+	for _, warning := range environment {
+		warnings = append(warnings, warning.Error())
+	}
+	return warnings
 }
 
 // refuseFunc takes note of what is wrong with a flag's value and what to do about it.

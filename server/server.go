@@ -67,6 +67,7 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 		health: health.NewServer(), ready: &readiness{}, watchers: watchers{make(chan struct{})},
 		calls: newCallTracker(), files: filewatch.New(log),
 	}
+	config.logStart(log)
 	s.background = append(s.background, s.files.Run)
 	defer func() {
 		if err != nil {

@@ -18,10 +18,11 @@ const leastTime = 30 * time.Second
 
 // Step is one thing that was to be tried.
 type Step struct {
-	Name   string `json:"name"`
-	OK     *bool  `json:"ok"`     // nil if it was not tried
-	Seen   string `json:"seen"`   // what was seen, or why it was not tried
-	Remedy string `json:"remedy"` // what to do if it failed
+	Name    string `json:"name"`
+	OK      *bool  `json:"ok"`                // nil if it was not tried
+	Warning bool   `json:"warning,omitempty"` // OK, and yet something to look at
+	Seen    string `json:"seen"`              // what was seen, or why it was not tried
+	Remedy  string `json:"remedy"`            // what to do if it failed, or about a warning
 }
 
 // String returns the step as a line for people.
@@ -29,6 +30,9 @@ func (s Step) String() string {
 	mark := "-"
 	if s.OK != nil {
 		mark = map[bool]string{true: "✓", false: "✗"}[*s.OK]
+	}
+	if s.Warning {
+		mark = "!"
 	}
 	line := mark + " " + s.Name + ": " + s.Seen
 	if s.Remedy != "" {
@@ -70,6 +74,12 @@ func (r *runner) fail(name, seen, remedy string) {
 	r.tell(Step{Name: name, OK: &ok, Seen: seen, Remedy: remedy})
 }
 
+// warn reports something that works, and is probably not meant.
+func (r *runner) warn(name, seen, remedy string) {
+	ok := true
+	r.tell(Step{Name: name, OK: &ok, Warning: true, Seen: seen, Remedy: remedy})
+}
+
 // skip reports steps that could not be tried.
 func (r *runner) skip(because string, names ...string) {
 	for _, name := range names {
@@ -104,6 +114,10 @@ var flagOf = regexp.MustCompile(`^--([a-z-]+) `)
 
 func (r *runner) checkConfig() {
 	const name = "configuration"
+	for _, warning := range r.config.Warnings() {
+		seen, remedy := split(warning, "")
+		r.warn(name, seen, remedy)
+	}
 	err := r.config.Check()
 	if err == nil {
 		r.pass(name, "every setting is well formed")

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr"
+
 	"example.com/podero-facade/server/internal/liblog"
 )
 
@@ -38,4 +40,24 @@ func TestAMessageIsLoggedOnceAMinute(t *testing.T) {
 			t.Errorf("log = %s, want two lines, the second with 59 suppressed, and another", got)
 		}
 	})
+}
+
+func TestASinkLogsWarningsAndErrorsWithoutValues(t *testing.T) {
+	var log bytes.Buffer
+	logger := logr.New(liblog.NewSink(liblog.New(slog.New(slog.NewTextHandler(&log, nil)), "opentelemetry"))).WithName("hunter2").WithValues("a", "hunter2")
+	logger.Error(errors.New("hunter2"), "parse headers", "input", "hunter2")
+	logger.V(1).Info("limit reached", "limit", 7)
+	logger.V(4).Info("created", "config", "hunter2")
+	got := log.String()
+	for _, want := range []string{
+		`level=ERROR msg="message of a library" library=opentelemetry message="parse headers error=(*errors.errorString) input=(string)"`,
+		`level=WARN msg="message of a library" library=opentelemetry message="limit reached limit=(int)"`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("log = %s, want %s", got, want)
+		}
+	}
+	if strings.Contains(got, "hunter2") || strings.Count(got, "\n") != 2 {
+		t.Errorf("log = %s, want two lines without values", got)
+	}
 }
