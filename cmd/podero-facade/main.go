@@ -68,15 +68,18 @@ func run(ctx context.Context, args []string, std streams) int {
 	if err != nil {
 		return report(std, err, exitFailed)
 	}
+	wrong := collectWrongValues(parser)
 	command, err := parser.Parse(args)
 	if exit >= 0 { // of --help
 		return exit
 	}
-	if err != nil {
-		return report(std, describe(err), exitUsage)
+	unknown := unknownVariables(parser, os.Environ())
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok {
+		found := append(wrong.of(parse.Context), describe(err))
+		return report(std, errors.Join(append(found, unknown...)...), exitUsage)
 	}
 	var usage *usageError
-	switch err := command.Run(); {
+	switch err := command.Run(append(wrong.of(command), unknown...)); {
 	case errors.As(err, &usage):
 		return report(std, err, exitUsage)
 	case err != nil:

@@ -14,10 +14,10 @@ type serveCommand struct {
 }
 
 // Run serves until ctx ends.
-func (c *serveCommand) Run(ctx context.Context, std streams) error {
+func (c *serveCommand) Run(ctx context.Context, std streams, found problems) error {
 	c.ClientSecret = secret.New(os.Getenv(server.SecretVariable))
-	if err := c.Check(); err != nil {
-		return &usageError{err}
+	if err := found.with(c.Check()); err != nil {
+		return err
 	}
 	if os.Getenv("GOGC") == "" {
 		paceCollector()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -41,13 +42,14 @@ func (s Step) String() string {
 	return line
 }
 
-// Run tries everything with a configuration that need not be valid, looking up a user of an organization.
-// It calls report after each step, and returns how many failed.
-func Run(ctx context.Context, config server.Config, orgID string, report func(Step)) (failed int) {
+// Run tries everything with a configuration that need not be valid, looking up a user of an organization. problems are
+// what was wrong with the configuration before: values that could not be parsed. Run calls report after each step, and
+// returns how many failed.
+func Run(ctx context.Context, config server.Config, problems []error, orgID string, report func(Step)) (failed int) {
 	ctx, cancel := context.WithTimeout(ctx, max(config.UpstreamTimeout, leastTime))
 	defer cancel()
 	r := &runner{config: &config, report: report, refused: map[string]bool{}}
-	r.checkConfig()
+	r.checkConfig(problems)
 	r.checkFiles()
 	r.checkPodero(ctx, orgID)
 	r.checkRedis(ctx)
@@ -112,20 +114,22 @@ func (r *runner) refusal(flags ...string) string {
 
 var flagOf = regexp.MustCompile(`^--([a-z-]+) `)
 
-func (r *runner) checkConfig() {
+func (r *runner) checkConfig(problems []error) {
 	const name = "configuration"
 	for _, warning := range r.config.Warnings() {
 		seen, remedy := split(warning, "")
 		r.warn(name, seen, remedy)
 	}
-	err := r.config.Check()
-	if err == nil {
-		r.pass(name, "every setting is well formed")
-		return
+	problems = slices.Clone(problems)
+	switch err := r.config.Check().(type) { //nolint:errorlint // it joins all problems
+	case nil:
+	case interface{ Unwrap() []error }:
+		problems = append(problems, err.Unwrap()...)
+	default:
+		problems = append(problems, err)
 	}
-	problems := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		problems = joined.Unwrap()
+	if len(problems) == 0 {
+		r.pass(name, "every setting is well formed")
 	}
 	for _, problem := range problems {
 		if match := flagOf.FindStringSubmatch(problem.Error()); match != nil {

@@ -80,7 +80,7 @@ func formsOnly() http.Handler {
 func TestAnInterruptedCheckFails(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if failed := check.Run(ctx, newConfig(t, listen(t, newSandbox(t))), nilUUID, func(check.Step) {}); failed == 0 {
+	if failed := check.Run(ctx, newConfig(t, listen(t, newSandbox(t))), nil, nilUUID, func(check.Step) {}); failed == 0 {
 		t.Error("it says that all is well")
 	}
 }
@@ -340,7 +340,7 @@ func TestSecretsStayOutOfWhatIsSeen(t *testing.T) {
 		sandboxed.ServeHTTP(w, r)
 	})))
 	var text strings.Builder
-	check.Run(t.Context(), config, nilUUID, func(step check.Step) { text.WriteString(step.String() + "\n") })
+	check.Run(t.Context(), config, nil, nilUUID, func(step check.Step) { text.WriteString(step.String() + "\n") })
 	secrets := []string{<-tokens, url.UserPassword(sandbox.ClientID, sandbox.ClientSecret).String()}
 	for _, value := range secrets {
 		if strings.Contains(text.String(), value) {
