@@ -42,15 +42,6 @@ func (c *Config) Check() error {
 	return errors.Join(append(problems, environment...)...)
 }
 
-// Warnings returns what is allowed and probably not meant: one line each.
-func (c *Config) Warnings() (warnings []string) {
-	_, environment := telemetry.CheckEnvironment()
-	for _, warning := range environment {
-		warnings = append(warnings, warning.Error())
-	}
-	return warnings
-}
-
 // refuseFunc takes note of what is wrong with a flag's value and what to do about it.
 type refuseFunc = func(flag, format string, args ...any)
 
@@ -271,7 +262,7 @@ func (c *Config) checkExposure(refuse refuseFunc) {
 
 func checkLoopback(flag, address string, refuse refuseFunc) {
 	if host, _, err := net.SplitHostPort(address); err == nil && !isLoopback(host) {
-		refuse(flag, "%s is beyond loopback, where anybody could read every customer without authentication; listen on 127.0.0.1, or accept that with --insecure", address)
+		refuse(flag, "%s is beyond loopback, where anybody could read every customer without authentication; listen on 127.0.0.1, or authenticate callers with --caller-auth=mtls or --caller-auth=jwt, or take their own tokens with --upstream-auth=passthrough, or accept that with --insecure", address)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -187,11 +188,12 @@ func TestWrongUsage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := launch(t, c.args...)
-			p.err.find(t, `\n$`)
+			p.err.find(t, `(?m)^podero-facade: .*\n`)
 			if status := p.stop(); status != c.status {
 				t.Errorf("exit status %d, want %d", status, c.status)
 			}
-			lines := strings.Split(strings.TrimSpace(p.err.String()), "\n")
+			lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(p.err.String()), "\n"),
+				func(line string) bool { return strings.Contains(line, "level=INFO") }) // of the log
 			if len(lines) != len(c.want) {
 				t.Fatalf("%d lines, want %d: %s", len(lines), len(c.want), p.err)
 			}
