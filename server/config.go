@@ -89,7 +89,7 @@ type Upstream struct {
 	UpstreamMaxConcurrency int           `default:"0" help:"Lookups that ask Podero at the same time; 0 adapts to what it bears."`
 	UpstreamCAFile         string        `name:"upstream-ca-file" placeholder:"FILE" help:"PEM file with CA certificates to trust for upstream, token endpoint and Redis, beside the system's. Read at the start only."`
 
-	// ClientSecret is the value of SecretVariable.
+	// ClientSecret is the value of SecretVariable: see ReadCredentials.
 	ClientSecret secret.Text `kong:"-"`
 }
 
@@ -115,6 +115,13 @@ type Logging struct {
 // Variable returns the environment variable of a flag.
 func Variable(flag string) string {
 	return EnvPrefix + "_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// ReadCredentials sets the client secret from its variable, and trims it and the client ID: editors, shells and Kubernetes
+// Secrets add line ends that nobody sees.
+func (u *Upstream) ReadCredentials(getenv func(string) string) {
+	u.ClientSecret = secret.New(strings.TrimSpace(getenv(SecretVariable)))
+	u.ClientID = strings.TrimSpace(u.ClientID)
 }
 
 // secret returns the client secret, read from its file if it has one.

@@ -23,6 +23,12 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing := empty + ".missing"
+	utf16, bom := empty+".utf16", empty+".bom"
+	for path, text := range map[string]string{utf16: "\xff\xfeh\x00u\x00n\x00", bom: "\uFEFFhunter2\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	u := newUpstream(t, nil, nil)
 	for name, c := range map[string]struct {
 		change func(*server.Config)
@@ -34,6 +40,11 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		"two secrets":                {func(c *server.Config) { c.ClientSecretFile = empty }, []string{"client-secret-file contradicts"}},
 		"secret file missing":        {func(c *server.Config) { c.ClientSecret = secret.Text{}; c.ClientSecretFile = missing }, []string{"client-secret-file readable"}},
 		"secret file empty":          {func(c *server.Config) { c.ClientSecret = secret.Text{}; c.ClientSecretFile = empty }, []string{"client-secret-file empty"}},
+		"newline in the ID":          {func(c *server.Config) { c.ClientID = "hun\nter2" }, []string{"client-id control"}},
+		"a BOM before the ID":        {func(c *server.Config) { c.ClientID = "\uFEFFhunter2" }, []string{"client-id byte"}},
+		"NUL in the secret":          {func(c *server.Config) { c.ClientSecret = secret.New("hunter2\x00") }, []string{"client-secret-file PODERO_FACADE_CLIENT_SECRET"}},
+		"a secret file in UTF-16":    {func(c *server.Config) { c.ClientSecret = secret.Text{}; c.ClientSecretFile = utf16 }, []string{"client-secret-file control"}},
+		"a BOM in the secret file":   {func(c *server.Config) { c.ClientSecret = secret.Text{}; c.ClientSecretFile = bom }, []string{"client-secret-file byte"}},
 		"passthrough with ID":        {func(c *server.Config) { passthrough(c); c.ClientID = "x" }, []string{"client-id contradicts"}},
 		"passthrough with secret":    {func(c *server.Config) { passthrough(c); c.ClientSecret = secret.New("x") }, []string{"client-secret-file contradicts"}},
 		"passthrough with file":      {func(c *server.Config) { passthrough(c); c.ClientSecretFile = empty }, []string{"client-secret-file contradicts"}},

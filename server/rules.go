@@ -214,11 +214,16 @@ func (u *Upstream) checkCredentials(refuse refuseFunc) {
 	if u.ClientID == "" {
 		refuse("client-id", "is missing; give the client ID that Podero issued")
 	}
+	if strings.ContainsFunc(u.ClientID, isControl) {
+		refuse("client-id", "has a control character or a byte order mark in it; give the client ID that Podero issued")
+	}
 	switch {
 	case u.ClientSecretFile == "" && u.ClientSecret.IsZero():
 		refuse("client-secret-file", "is missing; name the file with the client secret, or set %s", SecretVariable)
 	case u.ClientSecretFile != "" && !u.ClientSecret.IsZero():
 		refuse("client-secret-file", "contradicts %s; leave out one of them", SecretVariable)
+	case u.ClientSecret.ContainsFunc(isControl):
+		refuse("client-secret-file", "%s has a control character or a byte order mark in it; set it to the secret that Podero issued", SecretVariable)
 	default:
 		if _, err := u.secret(); err != nil {
 			refuse("client-secret-file", "%v; name a readable file with the client secret", err)

@@ -5,7 +5,6 @@ import (
 	"os"
 
 	"example.com/podero-facade/server"
-	"example.com/podero-facade/server/secret"
 	"example.com/podero-facade/server/telemetry"
 )
 
@@ -15,7 +14,7 @@ type serveCommand struct {
 
 // Run serves until ctx ends.
 func (c *serveCommand) Run(ctx context.Context, std streams, found problems) error {
-	c.ClientSecret = secret.New(os.Getenv(server.SecretVariable))
+	c.ReadCredentials(os.Getenv)
 	if err := found.with(c.Check()); err != nil {
 		return err
 	}

@@ -56,7 +56,8 @@ func CleartextHosts(location secret.Text) (hosts []string) {
 //
 // rediss is for TLS, and addr for the other nodes of a cluster.
 func parse(location secret.Text) (*redis.UniversalOptions, error) {
-	u, err := url.Parse(location.Reveal())
+	text := location.Reveal()
+	u, err := url.Parse(text)
 	if err != nil || u.Scheme != cleartextScheme && u.Scheme != tlsScheme || u.Opaque != "" {
 		return nil, errURL
 	}
@@ -68,7 +69,7 @@ func parse(location secret.Text) (*redis.UniversalOptions, error) {
 	switch options.Addrs = []string{address}; {
 	case !ok:
 		return nil, errURL
-	case strings.Contains(location.Reveal(), "#"):
+	case strings.Contains(text, "#"):
 		return nil, errFragment
 	}
 	options.Username = u.User.Username()
