@@ -38,7 +38,7 @@ type Config struct {
 	Logging  `embed:""`
 
 	Docs     bool `default:"true" help:"Serve a page at /docs to read and try REST in a browser."`
-	Insecure bool `help:"Listen for lookups beyond loopback without caller authentication, and allow http:// upstream and token URLs beyond loopback."`
+	Insecure bool `help:"Listen for lookups beyond loopback without caller authentication, and allow http:// and redis:// URLs beyond loopback."`
 }
 
 // Listen says where the service listens.
@@ -89,9 +89,9 @@ type Upstream struct {
 	UpstreamAttemptTimeout time.Duration `default:"3s" help:"Time for one attempt at Podero: dialling, TLS handshake and response."`
 	UpstreamMaxAttempts    int           `default:"3" help:"Attempts for a lookup, the first included, where trying again may help."`
 	UpstreamMaxConcurrency int           `default:"0" help:"Lookups that ask Podero at the same time; 0 adapts to what it bears."`
-	UpstreamCAFile         string        `name:"upstream-ca-file" placeholder:"FILE" help:"PEM file with CA certificates to trust for upstream and token endpoint, beside the system's. Read at the start only."`
+	UpstreamCAFile         string        `name:"upstream-ca-file" placeholder:"FILE" help:"PEM file with CA certificates to trust for upstream, token endpoint and Redis, beside the system's. Read at the start only."`
 
-	// ClientSecret is the value of SecretVariable.
+	// ClientSecret is the value of SecretVariable: see ReadCredentials.
 	ClientSecret secret.Text `kong:"-"`
 }
 
@@ -121,6 +121,13 @@ func Variable(flag string) string {
 
 // baseURL returns UpstreamURL without the slash that it may end with.
 func (u *Upstream) baseURL() string { return strings.TrimSuffix(u.UpstreamURL, "/") }
+
+// ReadCredentials sets the client secret from its variable, and trims it and the client ID: editors, shells and Kubernetes
+// Secrets add line ends that nobody sees.
+func (u *Upstream) ReadCredentials(getenv func(string) string) {
+	u.ClientSecret = secret.New(strings.TrimSpace(getenv(SecretVariable)))
+	u.ClientID = strings.TrimSpace(u.ClientID)
+}
 
 // secret returns the client secret, read from its file if it has one.
 func (u *Upstream) secret() (secret.Text, error) {

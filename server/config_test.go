@@ -25,6 +25,12 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing := empty + ".missing"
+	utf16, bom := empty+".utf16", empty+".bom"
+	for path, text := range map[string]string{utf16: "\xff\xfeh\x00u\x00n\x00", bom: "\uFEFFhunter2\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	u := newUpstream(t, nil, nil)
 	for name, c := range map[string]struct {
 		change func(*server.Config)
@@ -36,6 +42,11 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		"two secrets":                {func(c *server.Config) { c.ClientSecretFile = empty }, []string{"client-secret-file contradicts"}},
 		"secret file missing":        {func(c *server.Config) { c.ClientSecret = secret.Text{}; c.ClientSecretFile = missing }, []string{"client-secret-file readable"}},
 		"secret file empty":          {func(c *server.Config) { c.ClientSecret = secret.Text{}; c.ClientSecretFile = empty }, []string{"client-secret-file empty"}},
+		"newline in the ID":          {func(c *server.Config) { c.ClientID = "hun\nter2" }, []string{"client-id control"}},
+		"a BOM before the ID":        {func(c *server.Config) { c.ClientID = "\uFEFFhunter2" }, []string{"client-id byte"}},
+		"NUL in the secret":          {func(c *server.Config) { c.ClientSecret = secret.New("hunter2\x00") }, []string{"client-secret-file PODERO_FACADE_CLIENT_SECRET"}},
+		"a secret file in UTF-16":    {func(c *server.Config) { c.ClientSecret = secret.Text{}; c.ClientSecretFile = utf16 }, []string{"client-secret-file control"}},
+		"a BOM in the secret file":   {func(c *server.Config) { c.ClientSecret = secret.Text{}; c.ClientSecretFile = bom }, []string{"client-secret-file byte"}},
 		"passthrough with ID":        {func(c *server.Config) { passthrough(c); c.ClientID = "x" }, []string{"client-id contradicts"}},
 		"passthrough with secret":    {func(c *server.Config) { passthrough(c); c.ClientSecret = secret.New("x") }, []string{"client-secret-file contradicts"}},
 		"passthrough with file":      {func(c *server.Config) { passthrough(c); c.ClientSecretFile = empty }, []string{"client-secret-file contradicts"}},
@@ -88,15 +99,20 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		"Redis without a cache":      {func(c *server.Config) { c.CacheRedisURL = secret.New("redis://:hunter2@127.0.0.1") }, []string{"cache-redis-url --cache-ttl"}},
 		"Redis at no URL":            {func(c *server.Config) { c.CacheTTL, c.CacheRedisURL = 1, secret.New("hunter2") }, []string{"cache-redis-url rediss://"}},
 		"Redis and passthrough":      {func(c *server.Config) { passthrough(c); c.CacheTTL, c.CacheRedisURL = 1, secret.New("redis://a") }, []string{"cache-redis-url contradicts"}},
-		"negative drain delay":       {func(c *server.Config) { c.ShutdownDrainDelay = -1 }, []string{"shutdown-drain-delay less"}},
-		"negative stop timeout":      {func(c *server.Config) { c.ShutdownTimeout = -1 }, []string{"shutdown-timeout less"}},
-		"gRPC beyond loopback":       {func(c *server.Config) { c.GRPCListen = "0.0.0.0:9090" }, []string{"grpc-listen --insecure"}},
-		"gRPC everywhere":            {func(c *server.Config) { c.GRPCListen = ":9090" }, []string{"grpc-listen --insecure"}},
-		"REST everywhere":            {func(c *server.Config) { c.HTTPListen = "[::]:8080" }, []string{"http-listen --insecure"}},
-		"REST by a name":             {func(c *server.Config) { c.HTTPListen = "example.com:8080" }, []string{"http-listen --insecure"}},
-		"upstream in the clear":      {func(c *server.Config) { c.UpstreamURL = "http://192.0.2.1/api" }, []string{"upstream-url --insecure"}},
-		"token URL in the clear":     {func(c *server.Config) { c.TokenURL = "http://example.com/token/" }, []string{"token-url --insecure"}},
-		"passthrough, API in clear":  {func(c *server.Config) { passthrough(c); c.UpstreamURL = "http://example.com" }, []string{"upstream-url --insecure"}},
+		"Redis in the clear":         {func(c *server.Config) { c.CacheTTL, c.CacheRedisURL = 1, secret.New("redis://:hunter2@redis.example") }, []string{"cache-redis-url --insecure"}},
+		"a node in the clear": {func(c *server.Config) {
+			c.CacheTTL, c.CacheRedisURL = 1, secret.New("redis://:hunter2@[::1]?addr=redis.example")
+		}, []string{"cache-redis-url rediss://"}},
+		"Redis, user, no password":  {func(c *server.Config) { c.CacheTTL, c.CacheRedisURL = 1, secret.New("redis://hunter2@127.0.0.1") }, []string{"cache-redis-url password"}},
+		"negative drain delay":      {func(c *server.Config) { c.ShutdownDrainDelay = -1 }, []string{"shutdown-drain-delay less"}},
+		"negative stop timeout":     {func(c *server.Config) { c.ShutdownTimeout = -1 }, []string{"shutdown-timeout less"}},
+		"gRPC beyond loopback":      {func(c *server.Config) { c.GRPCListen = "0.0.0.0:9090" }, []string{"grpc-listen --insecure"}},
+		"gRPC everywhere":           {func(c *server.Config) { c.GRPCListen = ":9090" }, []string{"grpc-listen --insecure"}},
+		"REST everywhere":           {func(c *server.Config) { c.HTTPListen = "[::]:8080" }, []string{"http-listen --insecure"}},
+		"REST by a name":            {func(c *server.Config) { c.HTTPListen = "example.com:8080" }, []string{"http-listen --insecure"}},
+		"upstream in the clear":     {func(c *server.Config) { c.UpstreamURL = "http://192.0.2.1/api" }, []string{"upstream-url --insecure"}},
+		"token URL in the clear":    {func(c *server.Config) { c.TokenURL = "http://example.com/token/" }, []string{"token-url --insecure"}},
+		"passthrough, API in clear": {func(c *server.Config) { passthrough(c); c.UpstreamURL = "http://example.com" }, []string{"upstream-url --insecure"}},
 		"origins that are none": {func(c *server.Config) {
 			c.CORSAllowedOrigin = []string{
 				"https://portal.example", "http://127.0.0.1:3000", "app://portal", // these are
@@ -140,16 +156,23 @@ func jwt(c *server.Config) {
 func TestSettingsThatAreAllowed(t *testing.T) {
 	u := newUpstream(t, nil, nil)
 	for name, change := range map[string]func(*server.Config){
-		"as they are":                      func(*server.Config) {},
-		"localhost":                        func(c *server.Config) { c.HTTPListen = "localhost:0" },
-		"loopback of IPv6":                 func(c *server.Config) { c.GRPCListen = "[::1]:0" },
-		"another loopback address":         func(c *server.Config) { c.GRPCListen = "127.1.2.3:0" },
-		"beyond loopback, insecure":        func(c *server.Config) { c.GRPCListen, c.Insecure = ":0", true },
-		"in the clear, insecure":           func(c *server.Config) { c.TokenURL, c.Insecure = "http://example.com/", true },
-		"passthrough beyond loopback":      func(c *server.Config) { passthrough(c); c.GRPCListen, c.HTTPListen = ":0", ":0" },
-		"passthrough, token URL unused":    func(c *server.Config) { passthrough(c); c.TokenURL = "http://example.com/" },
-		"beyond loopback, with tokens":     func(c *server.Config) { jwt(c); c.GRPCListen, c.HTTPListen = ":0", ":0" },
-		"an issuer that is no URL":         func(c *server.Config) { jwt(c); c.JWTIssuer, c.JWTJWKSURL = "me", "https://issuer.example/keys" },
+		"as they are":                   func(*server.Config) {},
+		"localhost":                     func(c *server.Config) { c.HTTPListen = "localhost:0" },
+		"loopback of IPv6":              func(c *server.Config) { c.GRPCListen = "[::1]:0" },
+		"another loopback address":      func(c *server.Config) { c.GRPCListen = "127.1.2.3:0" },
+		"beyond loopback, insecure":     func(c *server.Config) { c.GRPCListen, c.Insecure = ":0", true },
+		"in the clear, insecure":        func(c *server.Config) { c.TokenURL, c.Insecure = "http://example.com/", true },
+		"passthrough beyond loopback":   func(c *server.Config) { passthrough(c); c.GRPCListen, c.HTTPListen = ":0", ":0" },
+		"passthrough, token URL unused": func(c *server.Config) { passthrough(c); c.TokenURL = "http://example.com/" },
+		"beyond loopback, with tokens":  func(c *server.Config) { jwt(c); c.GRPCListen, c.HTTPListen = ":0", ":0" },
+		"an issuer that is no URL":      func(c *server.Config) { jwt(c); c.JWTIssuer, c.JWTJWKSURL = "me", "https://issuer.example/keys" },
+		"Redis in the clear, insecure": func(c *server.Config) {
+			c.CacheTTL, c.CacheRedisURL, c.Insecure = 1, secret.New("redis://redis.example"), true
+		},
+		"Redis with TLS": func(c *server.Config) { c.CacheTTL, c.CacheRedisURL = 1, secret.New("rediss://redis.example") },
+		"Redis on loopback": func(c *server.Config) {
+			c.CacheTTL, c.CacheRedisURL = 1, secret.New("redis://:x@127.0.0.1?addr=localhost")
+		},
 		"admin beyond loopback":            func(c *server.Config) { c.AdminListen = ":0" },
 		"no drain delay, no stop timeout":  func(c *server.Config) { c.ShutdownDrainDelay, c.ShutdownTimeout = 0, 0 },
 		"https anywhere":                   func(c *server.Config) { c.UpstreamURL, c.TokenURL = "https://example.com", "https://example.com" },

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"strings"
+	"unicode"
 
 	"example.com/podero-facade/server/caller"
 	"example.com/podero-facade/server/internal/filewatch"
@@ -34,12 +35,19 @@ func watchFile[T any](
 
 // parseSecret parses the file of --client-secret-file.
 func parseSecret(contents ...[]byte) (secret.Text, error) {
-	text := strings.TrimRight(string(contents[0]), "\r\n")
-	if text == "" {
+	text := strings.TrimSpace(string(contents[0]))
+	switch {
+	case text == "":
 		return secret.Text{}, errors.New("it is empty")
+	case strings.ContainsFunc(text, isControl):
+		return secret.Text{}, errors.New("it has a control character or a byte order mark in it")
 	}
 	return secret.New(text), nil
 }
+
+// isControl reports whether a character is a control character or a byte order mark. No client ID and no secret has one:
+// the file was saved by the wrong editor, or is another one.
+func isControl(c rune) bool { return unicode.IsControl(c) || c == '\uFEFF' }
 
 // parseKeyPair parses the files of --tls-cert-file and --tls-key-file.
 func parseKeyPair(contents ...[]byte) (tls.Certificate, error) {

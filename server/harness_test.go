@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -29,7 +28,6 @@ import (
 
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard) // net/http's remarks on upstreams that misbehave
-	logging.Disable()         // and go-redis's on a Redis that does
 	goleak.VerifyTestMain(m)
 }
 

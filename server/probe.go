@@ -10,6 +10,7 @@ import (
 	"example.com/podero-facade/server/internal/http1"
 	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/secret"
+	"example.com/podero-facade/server/sharedcache"
 	"example.com/podero-facade/server/token"
 )
 
@@ -50,6 +51,11 @@ func (u *Upstream) NewClient(like *http.Transport) (client *podero.Client, close
 	drift := podero.NewDrift(slog.New(slog.DiscardHandler), func(string, string) {})
 	client, err = newClient(u, transport, drift, func(string) {})
 	return client, transport.Close, err
+}
+
+// TryRedis writes an entry to the cache that replicas share, and reads it back.
+func (c *Config) TryRedis(ctx context.Context) error {
+	return sharedcache.Try(ctx, c.CacheRedisURL, c.roots)
 }
 
 // CountKeys fetches the issuer's keys, and returns how many of them are usable and how many are

@@ -38,7 +38,8 @@ func (c *Config) Check() error {
 	}
 	checkAtLeast(0*time.Second, "shutdown-drain-delay", c.ShutdownDrainDelay, refuse)
 	checkAtLeast(0*time.Second, "shutdown-timeout", c.ShutdownTimeout, refuse)
-	return errors.Join(append(problems, telemetry.CheckEnvironment()...)...)
+	environment, _ := telemetry.CheckEnvironment()
+	return errors.Join(append(problems, environment...)...)
 }
 
 // refuseFunc takes note of what is wrong with a flag's value and what to do about it.
@@ -217,11 +218,16 @@ func (u *Upstream) checkCredentials(refuse refuseFunc) {
 	if u.ClientID == "" {
 		refuse("client-id", "is missing; give the client ID that Podero issued")
 	}
+	if strings.ContainsFunc(u.ClientID, isControl) {
+		refuse("client-id", "has a control character or a byte order mark in it; give the client ID that Podero issued")
+	}
 	switch {
 	case u.ClientSecretFile == "" && u.ClientSecret.IsZero():
 		refuse("client-secret-file", "is missing; name the file with the client secret, or set %s", SecretVariable)
 	case u.ClientSecretFile != "" && !u.ClientSecret.IsZero():
 		refuse("client-secret-file", "contradicts %s; leave out one of them", SecretVariable)
+	case u.ClientSecret.ContainsFunc(isControl):
+		refuse("client-secret-file", "%s has a control character or a byte order mark in it; set it to the secret that Podero issued", SecretVariable)
 	default:
 		if _, err := u.secret(); err != nil {
 			refuse("client-secret-file", "%v; name a readable file with the client secret", err)
@@ -248,6 +254,12 @@ func (c *Config) checkExposure(refuse refuseFunc) {
 	if isPlainBeyondLoopback(c.TokenURL) {
 		refuse("token-url", "http:// beyond loopback sends the client secret in the clear; use https://, or accept that with --insecure")
 	}
+	for _, host := range sharedcache.CleartextHosts(c.CacheRedisURL) {
+		if !isLoopback(host) {
+			refuse("cache-redis-url", "redis:// beyond loopback sends the password in the clear; use rediss://, or accept that with --insecure")
+			break
+		}
+	}
 	if c.needs(CallerJWT) && (isPlainBeyondLoopback(c.JWTJWKSURL) || c.JWTJWKSURL == "" && isPlainBeyondLoopback(c.JWTIssuer)) {
 		refuse("jwt-jwks-url", "http:// beyond loopback lets anybody on the way replace the keys; use https://, or accept that with --insecure")
 	}
@@ -259,7 +271,7 @@ func (c *Config) checkExposure(refuse refuseFunc) {
 
 func checkLoopback(flag, address string, refuse refuseFunc) {
 	if host, _, err := net.SplitHostPort(address); err == nil && !isLoopback(host) {
-		refuse(flag, "%s is beyond loopback, where anybody could read every customer without authentication; listen on 127.0.0.1, or accept that with --insecure", address)
+		refuse(flag, "%s is beyond loopback, where anybody could read every customer without authentication; listen on 127.0.0.1, or authenticate callers with --caller-auth=mtls or --caller-auth=jwt, or take their own tokens with --upstream-auth=passthrough, or accept that with --insecure", address)
 	}
 }
 

@@ -68,6 +68,7 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 		health: health.NewServer(), ready: &readiness{}, streams: newStreamLimiter(log),
 		calls: newCallTracker(), files: filewatch.New(log),
 	}
+	config.logStart(log)
 	s.background = append(s.background, s.files.Run)
 	defer func() {
 		if err != nil {
@@ -204,6 +205,7 @@ func newSharedCache(
 	return sharedcache.New(sharedcache.Config{
 		Next:   next,
 		URL:    config.CacheRedisURL,
+		Roots:  config.roots,
 		TTL:    config.CacheTTL,
 		Secret: clientSecret,
 		Realm:  config.baseURL() + " " + config.ClientID,

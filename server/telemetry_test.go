@@ -311,18 +311,27 @@ func TestNothingIsExportedUnlessItIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestVariablesOfOpenTelemetryThatMeanNothingAreRefused(t *testing.T) {
+func TestVariablesThatTheSDKWouldMisreadAreRefused(t *testing.T) {
 	for variable, value := range map[string]string{
 		"OTEL_TRACES_EXPORTER": "zipkin", "OTEL_METRICS_EXPORTER": "console", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
+		"OTEL_BSP_MAX_QUEUE_SIZE": "-1", "OTEL_BSP_SCHEDULE_DELAY": "0", "OTEL_EXPORTER_OTLP_HEADERS": "x-key: hunter2",
 	} {
 		t.Run(variable, func(t *testing.T) {
 			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
 			t.Setenv(variable, value)
 			config := settings(newUpstream(t, good, nil))
-			if err := config.Check(); err == nil || !strings.Contains(err.Error(), variable) || !strings.Contains(err.Error(), value) {
+			if err := config.Check(); err == nil || !strings.HasPrefix(err.Error(), variable+": ") || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("error %v", err)
 			}
 		})
+	}
+}
+
+func TestAVariableThatChangesNothingIsAWarning(t *testing.T) {
+	t.Setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
+	s := start(t, newUpstream(t, good, nil), nil)
+	if log := s.log.String(); strings.Count(log, "OTEL_BSP_MAX_QUEUE_SIZE: must be") != 1 {
+		t.Errorf("log = %s, want a warning", log)
 	}
 }
 

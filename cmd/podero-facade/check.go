@@ -10,7 +10,6 @@ import (
 	"example.com/podero-facade/server"
 	"example.com/podero-facade/server/check"
 	"example.com/podero-facade/server/podero"
-	"example.com/podero-facade/server/secret"
 )
 
 type checkCommand struct {
@@ -21,15 +20,15 @@ type checkCommand struct {
 }
 
 // Run tries everything that serve needs, and prints what it saw. It fails if a step did.
-func (c *checkCommand) Run(ctx context.Context, std streams) error {
+func (c *checkCommand) Run(ctx context.Context, std streams, found problems) error {
 	orgID := strings.ToLower(c.OrgID)
 	if !podero.IsUUID(orgID) {
 		return &usageError{fmt.Errorf("--org-id (%s): is not a UUID; give one like 016b78a7-0c7c-4241-a277-015c3ad3cb90",
 			server.Variable("org-id"))}
 	}
-	c.ClientSecret = secret.New(os.Getenv(server.SecretVariable))
+	c.ReadCredentials(os.Getenv)
 	steps := []check.Step{}
-	failed := check.Run(ctx, c.Config, orgID, func(step check.Step) {
+	failed := check.Run(ctx, c.Config, found, orgID, func(step check.Step) {
 		steps = append(steps, step)
 		if c.Output == "text" {
 			_, _ = fmt.Fprintln(std.out, step)

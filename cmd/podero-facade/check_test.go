@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -92,5 +94,30 @@ func TestCheckPrintsJSON(t *testing.T) {
 		if text := strings.Join(got, ", "); text != want.steps {
 			t.Errorf("%s, want %s", text, want.steps)
 		}
+	}
+}
+
+// TestWhiteSpaceAroundCredentialsIsTrimmed has line ends as Kubernetes Secrets and editors leave them.
+func TestWhiteSpaceAroundCredentialsIsTrimmed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("\t "+sandbox.ClientSecret+" \r\n\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		id, secret string // variables
+		args       []string
+	}{
+		"variables": {sandbox.ClientID + "\n", "\r\n" + sandbox.ClientSecret + "\n", nil},
+		"flags":     {"", "", []string{"--client-id", " " + sandbox.ClientID + "\n", "--client-secret-file", file}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			configureSandbox(t)
+			t.Setenv("PODERO_FACADE_CLIENT_ID", c.id)
+			t.Setenv("PODERO_FACADE_CLIENT_SECRET", c.secret)
+			var out, errors output
+			if status := run(t.Context(), append([]string{"check"}, c.args...), streams{&out, &errors}); status != 0 {
+				t.Errorf("exit status %d: %s%s", status, out.String(), errors.String())
+			}
+		})
 	}
 }

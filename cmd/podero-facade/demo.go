@@ -18,7 +18,7 @@ type demoCommand struct {
 }
 
 // Run serves the service and its sandbox until ctx ends.
-func (c *demoCommand) Run(ctx context.Context, std streams) error {
+func (c *demoCommand) Run(ctx context.Context, std streams, found problems) error {
 	upstream, err := listenSandbox("127.0.0.1:0")
 	if err != nil {
 		return err
@@ -33,8 +33,8 @@ func (c *demoCommand) Run(ctx context.Context, std streams) error {
 	config.ClientID = sandbox.ClientID
 	config.ClientSecret = secret.New(sandbox.ClientSecret)
 	config.ShutdownDrainDelay = 0 // nobody balances load over a demo
-	if err := config.Check(); err != nil {
-		return &usageError{err}
+	if err := found.with(config.Check()); err != nil {
+		return err
 	}
 	log, flush := telemetry.NewLogger(std.err, telemetry.LogText, config.LogLevel)
 	defer flush()

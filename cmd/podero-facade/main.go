@@ -15,7 +15,6 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-	"github.com/redis/go-redis/v9/logging"
 	_ "golang.org/x/crypto/x509roots/fallback" // CAs to trust where the system has none, as in an image without a distribution
 	"google.golang.org/grpc/grpclog"
 
@@ -47,7 +46,6 @@ func main() {
 	// data. What an operator needs of either is in the service's own log. A process may set the logger of
 	// grpc only before it first uses grpc, so this is no part of run.
 	log.SetOutput(io.Discard)
-	logging.Disable() // go-redis's
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // so that a second signal ends the program at once
@@ -70,15 +68,18 @@ func run(ctx context.Context, args []string, std streams) int {
 	if err != nil {
 		return report(std, err, exitFailed)
 	}
+	wrong := collectWrongValues(parser)
 	command, err := parser.Parse(args)
 	if exit >= 0 { // of --help
 		return exit
 	}
-	if err != nil {
-		return report(std, describe(err), exitUsage)
+	unknown := unknownVariables(parser, os.Environ())
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok {
+		found := append(wrong.of(parse.Context), describe(err))
+		return report(std, errors.Join(append(found, unknown...)...), exitUsage)
 	}
 	var usage *usageError
-	switch err := command.Run(); {
+	switch err := command.Run(append(wrong.of(command), unknown...)); {
 	case errors.As(err, &usage):
 		return report(std, err, exitUsage)
 	case err != nil:

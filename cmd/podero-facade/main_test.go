@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -175,8 +176,9 @@ func TestWrongUsage(t *testing.T) {
 		"unknown command":    {[]string{"run"}, 2, []string{`unexpected argument run.*--help`}},
 		"unknown flag":       {[]string{"serve", "--colour"}, 2, []string{`unknown flag --colour.*--help`}},
 		"a secret as a flag": {[]string{"serve", "--client-secret", "x"}, 2, []string{`unknown flag --client-secret`}},
-		"not a duration":     {[]string{"serve", "--upstream-timeout", "soon"}, 2, []string{`^podero-facade: --upstream-timeout \(PODERO_FACADE_UPSTREAM_TIMEOUT\): .*soon.*--help`}},
-		"not a level":        {[]string{"serve", "--log-level", "loud"}, 2, []string{`--log-level \(PODERO_FACADE_LOG_LEVEL\): .*loud.*--help`}},
+		"not a duration":     {[]string{"serve", "--upstream-timeout", "soon"}, 2, []string{`^podero-facade: --upstream-timeout \(PODERO_FACADE_UPSTREAM_TIMEOUT\): "soon" is not known`, `--client-id`, `--client-secret-file`}},
+		"not a level":        {[]string{"serve", "--log-level", "loud"}, 2, []string{`--log-level \(PODERO_FACADE_LOG_LEVEL\): "loud" is not known`, `--client-id`, `--client-secret-file`}},
+		"no value":           {[]string{"serve", "--upstream-timeout"}, 2, []string{`--upstream-timeout .*--help`}},
 		"nothing configured": {[]string{"serve"}, 2, []string{`--client-id \(PODERO_FACADE_CLIENT_ID\): is missing; give`, `--client-secret-file .*: is missing; name .* PODERO_FACADE_CLIENT_SECRET`}},
 		"a taken port":       {[]string{"demo", "--grpc-listen", taken.Addr().String()}, 1, []string{`--grpc-listen \(PODERO_FACADE_GRPC_LISTEN\): .*in use; give another address`}},
 		"a taken port of the sandbox": {[]string{"sandbox", "--listen", taken.Addr().String()}, 1,
@@ -186,11 +188,12 @@ func TestWrongUsage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := launch(t, c.args...)
-			p.err.find(t, `\n$`)
+			p.err.find(t, `(?m)^podero-facade: .*\n`)
 			if status := p.stop(); status != c.status {
 				t.Errorf("exit status %d, want %d", status, c.status)
 			}
-			lines := strings.Split(strings.TrimSpace(p.err.String()), "\n")
+			lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(p.err.String()), "\n"),
+				func(line string) bool { return strings.Contains(line, "level=INFO") }) // of the log
 			if len(lines) != len(c.want) {
 				t.Fatalf("%d lines, want %d: %s", len(lines), len(c.want), p.err)
 			}

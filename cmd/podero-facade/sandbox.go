@@ -23,7 +23,10 @@ type sandboxCommand struct {
 }
 
 // Run serves the sandbox until ctx ends.
-func (c *sandboxCommand) Run(ctx context.Context, std streams) error {
+func (c *sandboxCommand) Run(ctx context.Context, std streams, found problems) error {
+	if err := found.with(nil); err != nil {
+		return err
+	}
 	upstream, err := listenSandbox(c.Listen)
 	if err != nil {
 		return fmt.Errorf("--listen (%s): %w; give another address", server.Variable("listen"), err)

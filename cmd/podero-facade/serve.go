@@ -5,7 +5,6 @@ import (
 	"os"
 
 	"example.com/podero-facade/server"
-	"example.com/podero-facade/server/secret"
 	"example.com/podero-facade/server/telemetry"
 )
 
@@ -14,10 +13,10 @@ type serveCommand struct {
 }
 
 // Run serves until ctx ends.
-func (c *serveCommand) Run(ctx context.Context, std streams) error {
-	c.ClientSecret = secret.New(os.Getenv(server.SecretVariable))
-	if err := c.Check(); err != nil {
-		return &usageError{err}
+func (c *serveCommand) Run(ctx context.Context, std streams, found problems) error {
+	c.ReadCredentials(os.Getenv)
+	if err := found.with(c.Check()); err != nil {
+		return err
 	}
 	if os.Getenv("GOGC") == "" {
 		paceCollector()

@@ -12,7 +12,7 @@ import (
 )
 
 // asProgram is the variable that makes the test's binary the program.
-const asProgram = "PODERO_FACADE_TEST_AS_PROGRAM"
+const asProgram = "TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -18,10 +19,11 @@ const leastTime = 30 * time.Second
 
 // Step is one thing that was to be tried.
 type Step struct {
-	Name   string `json:"name"`
-	OK     *bool  `json:"ok"`     // nil if it was not tried
-	Seen   string `json:"seen"`   // what was seen, or why it was not tried
-	Remedy string `json:"remedy"` // what to do if it failed
+	Name    string `json:"name"`
+	OK      *bool  `json:"ok"`                // nil if it was not tried
+	Warning bool   `json:"warning,omitempty"` // OK, and yet something to look at
+	Seen    string `json:"seen"`              // what was seen, or why it was not tried
+	Remedy  string `json:"remedy"`            // what to do if it failed, or about a warning
 }
 
 // String returns the step as a line for people.
@@ -30,6 +32,9 @@ func (s Step) String() string {
 	if s.OK != nil {
 		mark = map[bool]string{true: "✓", false: "✗"}[*s.OK]
 	}
+	if s.Warning {
+		mark = "!"
+	}
 	line := mark + " " + s.Name + ": " + s.Seen
 	if s.Remedy != "" {
 		line += "; " + s.Remedy
@@ -37,13 +42,14 @@ func (s Step) String() string {
 	return line
 }
 
-// Run tries everything with a configuration that need not be valid, looking up a user of an organization.
-// It calls report after each step, and returns how many failed.
-func Run(ctx context.Context, config server.Config, orgID string, report func(Step)) (failed int) {
+// Run tries everything with a configuration that need not be valid, looking up a user of an organization. problems are
+// what was wrong with the configuration before: values that could not be parsed. Run calls report after each step, and
+// returns how many failed.
+func Run(ctx context.Context, config server.Config, problems []error, orgID string, report func(Step)) (failed int) {
 	ctx, cancel := context.WithTimeout(ctx, max(config.UpstreamTimeout, leastTime))
 	defer cancel()
 	r := &runner{config: &config, report: report, refused: map[string]bool{}}
-	r.checkConfig()
+	r.checkConfig(problems)
 	r.checkFiles()
 	r.checkPodero(ctx, orgID)
 	r.checkRedis(ctx)
@@ -68,6 +74,12 @@ func (r *runner) fail(name, seen, remedy string) {
 	ok := false
 	r.failed++
 	r.tell(Step{Name: name, OK: &ok, Seen: seen, Remedy: remedy})
+}
+
+// warn reports something that works, and is probably not meant.
+func (r *runner) warn(name, seen, remedy string) {
+	ok := true
+	r.tell(Step{Name: name, OK: &ok, Warning: true, Seen: seen, Remedy: remedy})
 }
 
 // skip reports steps that could not be tried.
@@ -102,16 +114,22 @@ func (r *runner) refusal(flags ...string) string {
 
 var flagOf = regexp.MustCompile(`^--([a-z-]+) `)
 
-func (r *runner) checkConfig() {
+func (r *runner) checkConfig(problems []error) {
 	const name = "configuration"
-	err := r.config.Check()
-	if err == nil {
-		r.pass(name, "every setting is well formed")
-		return
+	for _, warning := range r.config.Warnings() {
+		seen, remedy := split(warning, "")
+		r.warn(name, seen, remedy)
 	}
-	problems := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		problems = joined.Unwrap()
+	problems = slices.Clone(problems)
+	switch err := r.config.Check().(type) { //nolint:errorlint // it joins all problems
+	case nil:
+	case interface{ Unwrap() []error }:
+		problems = append(problems, err.Unwrap()...)
+	default:
+		problems = append(problems, err)
+	}
+	if len(problems) == 0 {
+		r.pass(name, "every setting is well formed")
 	}
 	for _, problem := range problems {
 		if match := flagOf.FindStringSubmatch(problem.Error()); match != nil {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,7 +81,7 @@ func formsOnly() http.Handler {
 func TestAnInterruptedCheckFails(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if failed := check.Run(ctx, newConfig(t, listen(t, newSandbox(t))), nilUUID, func(check.Step) {}); failed == 0 {
+	if failed := check.Run(ctx, newConfig(t, listen(t, newSandbox(t))), nil, nilUUID, func(check.Step) {}); failed == 0 {
 		t.Error("it says that all is well")
 	}
 }
@@ -350,11 +351,31 @@ func TestSecretsStayOutOfWhatIsSeen(t *testing.T) {
 		sandboxed.ServeHTTP(w, r)
 	})))
 	var text strings.Builder
-	check.Run(t.Context(), config, nilUUID, func(step check.Step) { text.WriteString(step.String() + "\n") })
+	check.Run(t.Context(), config, nil, nilUUID, func(step check.Step) { text.WriteString(step.String() + "\n") })
 	secrets := []string{<-tokens, url.UserPassword(sandbox.ClientID, sandbox.ClientSecret).String()}
 	for _, value := range secrets {
 		if strings.Contains(text.String(), value) {
 			t.Errorf("%s\nhas %s in it", text.String(), value)
 		}
+	}
+}
+
+func TestWarningsAreNoFailures(t *testing.T) {
+	config := newConfig(t, listen(t, newSandbox(t)))
+	config.Insecure = true
+	config.TokenURL = strings.Replace(config.TokenURL, "127.0.0.1", "localhost", 1)
+	var warnings []string
+	failed := check.Run(t.Context(), config, nil, nilUUID, func(step check.Step) {
+		if step.Warning {
+			warnings = append(warnings, step.String())
+		}
+	})
+	want := []string{
+		"! configuration: --insecure (PODERO_FACADE_INSECURE): lookups may be open to anybody, and secrets may be sent in the clear; leave it out where there is people's data",
+		"! configuration: --token-url (PODERO_FACADE_TOKEN_URL): its host is not the one of --upstream-url; " +
+			"see that both are of the same environment, as sandbox and production have credentials of their own",
+	}
+	if failed > 0 || !slices.Equal(warnings, want) {
+		t.Errorf("%d failed, warnings %q, want %q", failed, warnings, want)
 	}
 }

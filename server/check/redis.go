@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"time"
 
@@ -14,14 +15,14 @@ func (r *runner) checkRedis(ctx context.Context) {
 	if r.config.CacheRedisURL.IsZero() {
 		return
 	}
-	if because := r.refusal("cache-redis-url", "upstream-attempt-timeout"); because != "" {
+	if because := r.refusal("cache-redis-url", "upstream-ca-file", "upstream-attempt-timeout"); because != "" {
 		r.skip(because, name)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.config.UpstreamAttemptTimeout)
 	defer cancel()
 	begun := time.Now()
-	if err := sharedcache.Try(ctx, r.config.CacheRedisURL); err != nil {
+	if err := r.config.TryRedis(ctx); err != nil {
 		r.fail(name, describe(err), mendRedis(err))
 		return
 	}
@@ -31,6 +32,9 @@ func (r *runner) checkRedis(ctx context.Context) {
 // mendRedis returns what to do about a Redis that keeps no entries.
 func mendRedis(err error) string {
 	var refusal sharedcache.RefusalError
+	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
+		return mendTLS(err, "cache-redis-url")
+	}
 	if !errors.As(err, &refusal) {
 		return "check host, port and scheme in --cache-redis-url, and what is on the way there"
 	}

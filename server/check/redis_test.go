@@ -39,7 +39,7 @@ func TestRedisIsTried(t *testing.T) {
 		"a replica":        {"redis://" + replica.Addr(), `✗ redis: Redis answers READONLY; give --cache-redis-url of the primary`},
 		"no rights":        {"redis://" + bare.Addr(), `✗ redis: Redis answers NOPERM; let its user SET, GETRANGE, PTTL and DEL podero-facade:\*`},
 		"a closed port":    {"redis://" + closedPort(t), `✗ redis: dial tcp 127\.0\.0\.1:\d+: connect: connection refused; check host, port and scheme in --cache-redis-url, and what is on the way there`},
-		"an unknown CA":    {"rediss://" + secured.Addr(), `✗ redis: .*unknown authority \(issued by CN=test \[31m\); check .*`},
+		"an unknown CA":    {"rediss://" + secured.Addr(), `✗ redis: .*unknown authority \(issued by CN=test \[31m\); if that CA is to be trusted, give its certificate with --upstream-ca-file`},
 		"no TLS there":     {"rediss://" + open.Addr(), `✗ redis: .*; check host, port and scheme in --cache-redis-url, .*`},
 		"TLS there":        {"redis://" + secured.Addr(), `✗ redis: .*; check host, port and scheme in --cache-redis-url, .*`},
 	} {
@@ -50,6 +50,9 @@ func TestRedisIsTried(t *testing.T) {
 		})
 	}
 	config := newConfig(t, api)
+	config.CacheTTL, config.CacheRedisURL, config.UpstreamCAFile = time.Minute, secret.New("rediss://"+secured.Addr()), certificate
+	verify(t, config, nilUUID, []string{configured, "✓ upstream CAs: .*", dns, tcp, plain, issued, denied, `✓ redis: .*`})
+	config = newConfig(t, api)
 	config.CacheTTL, config.CacheRedisURL = time.Minute, secret.New("hunter2")
 	verify(t, config, nilUUID, []string{`✗ configuration: --cache-redis-url \(PODERO_FACADE_CACHE_REDIS_URL\): is not a URL of Redis; give one like rediss://.*`,
 		dns, tcp, plain, issued, denied, `- redis: not tried, because --cache-redis-url is wrong`})

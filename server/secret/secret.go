@@ -3,6 +3,7 @@ package secret
 
 import (
 	"fmt"
+	"strings"
 	"unique"
 )
 
@@ -35,6 +36,9 @@ func (t Text) Reveal() string {
 
 // Len returns how many bytes the secret has.
 func (t Text) Len() int { return len(t.Reveal()) }
+
+// ContainsFunc reports whether a function is true of any character of the secret.
+func (t Text) ContainsFunc(f func(rune) bool) bool { return strings.ContainsFunc(t.Reveal(), f) }
 
 // IsZero reports whether the secret is empty.
 func (t Text) IsZero() bool { return t == Text{} }

@@ -4,18 +4,18 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
-	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
+	"github.com/redis/go-redis/v9/logging"
 
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/internal/dial"
 	"example.com/podero-facade/server/secret"
 )
 
@@ -23,73 +23,59 @@ const (
 	connections     = 16          // to a Redis server, and exchanges with it at the same time
 	exchangeTimeout = time.Second // of an exchange, connecting included, for which no lookup waits
 	maxValue        = 64 << 10    // bytes of an entry
-	defaultPort     = "6379"
 )
 
-// CheckURL returns what is wrong with the URL of a Redis server or cluster, without quoting it.
-func CheckURL(location secret.Text) error {
-	_, err := parse(location)
-	return err
-}
-
-// parse reads a URL: redis://user:password@host:port/database, rediss:// for TLS, and with ?addr=host:port for each
-// other node of a cluster.
-func parse(location secret.Text) (*redis.UniversalOptions, error) {
-	u, err := url.Parse(location.Reveal())
-	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "" || u.Fragment != "" {
-		return nil, errors.New("is not a URL of Redis; give one like rediss://user:password@host:6379/0")
-	}
-	options := &redis.UniversalOptions{
-		Username:                 u.User.Username(),
-		Addrs:                    []string{withPort(u.Host)},
-		Protocol:                 2, // which needs no greeting
-		DisableIdentity:          true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-		ContextTimeoutEnabled:    true,
-		DialTimeout:              exchangeTimeout,
-		ReadTimeout:              exchangeTimeout,
-		WriteTimeout:             exchangeTimeout,
-		PoolSize:                 connections,
-		MaxRetries:               -1, // a miss does
-		DialerRetries:            1,
-	}
-	options.Password, _ = u.User.Password()
-	if u.Scheme == "rediss" {
-		options.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	if database := strings.Trim(u.Path, "/"); database != "" {
-		if options.DB, err = strconv.Atoi(database); err != nil || options.DB < 0 {
-			return nil, errors.New("has a path that is no number of a database; give one like /0, or none")
-		}
-	}
-	for name, values := range u.Query() {
-		if name != "addr" {
-			return nil, errors.New("has a parameter other than addr; leave it out")
-		}
-		for _, value := range values {
-			options.Addrs = append(options.Addrs, withPort(value))
-		}
-		options.IsClusterMode = true
-	}
-	if options.IsClusterMode && options.DB != 0 {
-		return nil, errors.New("names a database, which a cluster does not have; leave the path out")
-	}
-	return options, nil
-}
-
-func withPort(address string) string {
-	if _, _, err := net.SplitHostPort(address); err == nil {
-		return address
-	}
-	return net.JoinHostPort(strings.Trim(address, "[]"), defaultPort)
-}
-
-func newClient(location secret.Text) (redis.UniversalClient, error) {
+// newClient returns a client that has not connected yet. roots returns the CAs by which a server's certificate must
+// verify; nil stands for the system's.
+func newClient(location secret.Text, roots func() (*x509.CertPool, error)) (redis.UniversalClient, error) {
 	options, err := parse(location)
 	if err != nil {
 		return nil, err
 	}
+	if options.TLSConfig != nil {
+		if options.TLSConfig.RootCAs, err = roots(); err != nil {
+			return nil, err
+		}
+	}
+	options.Dialer = newDialer(options.TLSConfig, limitsOf(options))
 	return redis.NewUniversalClient(options), nil
+}
+
+// limitsOf returns the limits of replies.
+func limitsOf(options *redis.UniversalOptions) frameLimits {
+	if options.IsClusterMode {
+		return clusterLimits
+	}
+	return serverLimits
+}
+
+// newDialer returns a function that connects to a Redis server, over TLS if there is a config.
+func newDialer(config *tls.Config, limits frameLimits) func(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := dial.New(exchangeTimeout)
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+		defer cancel()
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		if config == nil {
+			return newCheckedConn(conn, limits), nil
+		}
+		secure := tls.Client(conn, withServerName(config, address))
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		return newCheckedConn(secure, limits), nil
+	}
+}
+
+// withServerName returns a config for a server at an address, with whose host its certificate must be valid.
+func withServerName(config *tls.Config, address string) *tls.Config {
+	config = config.Clone()
+	config.ServerName, _, _ = net.SplitHostPort(address)
+	return config
 }
 
 // get returns a value and how much longer it is kept; 0 if it is not there, or kept for ever. No more is read of a
@@ -104,15 +90,26 @@ func get(ctx context.Context, client redis.UniversalClient, name string) (value 
 	return text.Val(), max(expiry.Val(), 0), nil
 }
 
-// Try writes an entry that no lookup finds and reads it back, as lookups do. The error is fit for the log.
-func Try(ctx context.Context, location secret.Text) error {
-	client, err := newClient(location)
+// set writes a value that expires. It is a pipeline, because go-redis asks a cluster for the properties of a command that
+// is sent alone: a reply of 11,507 elements.
+func set(ctx context.Context, client redis.UniversalClient, name string, value any, expiry time.Duration) error {
+	pipe := client.Pipeline()
+	pipe.Set(ctx, name, value, expiry)
+	_, err := pipe.Exec(ctx)
+	return err
+}
+
+// Try writes an entry that no lookup finds and reads it back, as lookups do. The error is fit for the log, so that what
+// go-redis logs about it is discarded.
+func Try(ctx context.Context, location secret.Text, roots func() (*x509.CertPool, error)) error {
+	logging.Disable()
+	client, err := newClient(location, roots)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = client.Close() }()
 	name, want := namePrefix+rand.Text(), rand.Text()
-	if err := client.Set(ctx, name, want, exchangeTimeout).Err(); err != nil {
+	if err := set(ctx, client, name, want, exchangeTimeout); err != nil {
 		return describe(err)
 	}
 	switch got, left, err := get(ctx, client, name); {
@@ -138,6 +135,8 @@ func describe(err error) error {
 	case errors.As(err, &refusal):
 		word, _, _ := strings.Cut(refusal.Error(), " ")
 		return RefusalError(word)
+	case errors.Is(err, errFrame):
+		return errFrame
 	case errors.Is(err, errSlow), errors.Is(err, errBusy):
 		return err
 	default:

@@ -4,6 +4,7 @@ package sharedcache
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/internal/liblog"
 	"example.com/podero-facade/server/internal/recovery"
 	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/secret"
@@ -48,7 +50,8 @@ type Cache struct {
 // Config is what a Cache needs.
 type Config struct {
 	Next   podero.Finder
-	URL    secret.Text // of Redis
+	URL    secret.Text                    // of Redis
+	Roots  func() (*x509.CertPool, error) // CAs by which Redis's certificate must verify; nil for the system's
 	TTL    time.Duration
 	Secret func() secret.Text // from which keys are derived; called every upkeepEvery, so that it may change
 	Realm  string             // caches with the same secret and another realm share nothing
@@ -61,7 +64,8 @@ func New(config Config) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := newClient(config.URL)
+	redis.SetLogger(liblog.New(config.Log, "go-redis"))
+	client, err := newClient(config.URL, config.Roots)
 	if err != nil {
 		return nil, err
 	}
@@ -282,7 +286,7 @@ func (c *Cache) write(place place, e entry) {
 		if err != nil || len(sealed) > maxValue || left < time.Millisecond {
 			return err
 		}
-		return c.client.Set(ctx, place.name, sealed, left).Err()
+		return set(ctx, c.client, place.name, sealed, left)
 	})
 }
 

@@ -21,6 +21,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/internal/liblog"
 )
 
 // scope names what the service measures and traces itself.
@@ -42,14 +43,13 @@ type Telemetry struct {
 // name an exporter or an endpoint. Exporting happens in the background and never delays a call: what an
 // endpoint does not take in time is dropped.
 func New(ctx context.Context, version string, log *slog.Logger) (*Telemetry, error) {
+	otel.SetLogger(logr.New(liblog.NewSink(liblog.New(log, "opentelemetry"))))
 	t := &Telemetry{}
 	if !traces.exported() && !metrics.exported() {
 		var err error
 		t.Metrics, err = newMetrics()
 		return t, err
 	}
-	// The SDK reports to package otel alone. At other levels it logs its whole configuration, secrets included.
-	otel.SetLogger(logr.Discard())
 	otel.SetErrorHandler(&exportProblems{log: log})
 	process, err := resource.New(ctx,
 		resource.WithAttributes(semconv.ServiceName("podero-facade"), semconv.ServiceVersion(version), semconv.ServiceInstanceID(rand.Text())),
