@@ -77,6 +77,7 @@ func tlsAlert(t *testing.T) error {
 		defer close(done)
 		_ = tls.Server(theirs, &tls.Config{MinVersion: tls.VersionTLS13}).HandshakeContext(t.Context())
 	}()
+	//nolint:gosec // the server must reject the version
 	config := &tls.Config{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, ServerName: "podero.test"}
 	err := tls.Client(ours, config).HandshakeContext(t.Context())
 	_, _ = ours.Close(), theirs.Close()

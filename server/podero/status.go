@@ -18,7 +18,7 @@ import (
 
 const (
 	maxViolations     = 10
-	maxViolationBytes = 4 << 10 // of all violations: a status is a header, and many clients accept 8 KiB of these
+	maxViolationBytes = 4 << 10 // in all: many clients accept only 8 KiB of headers, a status included
 	maxViolationChars = 200     // of a field, and of a message
 	minRetryAfter     = time.Second
 	maxRetryAfter     = 60 * time.Second

@@ -11,13 +11,14 @@ const (
 	backoff      = 0.75 // factor by which congestion lowers the limit
 
 	recovery    = 20 * time.Second // time in which a lowered limit returns to the last good one
-	unusedAfter = 10 * time.Second // time after which a limit that is not reached shrinks
+	unusedAfter = 10 * time.Second // time after which a limit that is far from reached shrinks
 	maxUnused   = 4                // multiple of the attempts in flight to which it shrinks
 
-	maxLateRatio    = 0.1     // timeouts per attempt of a round; more mean congestion
-	maxLatencyRatio = 4.0 / 3 // growth of the mean latency while the limit doubles; more means congestion
-	maxCutRatio     = 0.5     // of attempts cut by callers; more are normal at no limit
-	cutNoise        = 4       // multiple of a round's square root by which cut attempts may vary by chance
+	// The thresholds of the signs of congestion.
+	maxLateRatio    = 0.1     // timeouts per attempt of a round
+	maxLatencyRatio = 4.0 / 3 // mean latency over that of the previous doubling
+	maxCutRatio     = 0.5     // highest ratio of cut attempts that counts as normal
+	cutNoise        = 4       // cut attempts may vary by this many square roots of a round's size
 )
 
 // adaptiveLimit is a concurrency limit that follows the upstream's capacity. It is AIMD with slow
@@ -36,7 +37,7 @@ type adaptiveLimit struct {
 
 	loweredAt time.Time // attempts that began earlier say nothing about the present limit
 	good      float64   // limit of the last full round without congestion since then; 0 if none
-	plateau   float64   // the ceiling once the recovery time is over; 0 before the first congestion
+	plateau   float64   // the ceiling once the recovery time is over; 0 if it is max
 
 	round    round
 	cutRatio float64 // cut attempts per attempt at a limit without congestion; at most maxCutRatio

@@ -24,7 +24,7 @@ func (f finder) Find(ctx context.Context, key podero.Key) (proto.Message, error)
 	return f(ctx, key)
 }
 
-func TestACallThatCannotWaitIsToldWhyAtOnce(t *testing.T) {
+func TestACallThatCannotWaitFailsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHeld()
 		l := NewLimiter(1, 0, h)
@@ -127,7 +127,7 @@ func load(t *testing.T, f podero.Finder, rate float64, duration time.Duration) m
 	return impatientLoad(t, f, rate, 10*time.Second, duration)
 }
 
-// impatientLoad is load, of calls with a given time.
+// impatientLoad is load with calls that have a given deadline.
 func impatientLoad(t *testing.T, f podero.Finder, rate float64, patience, duration time.Duration) map[string]int {
 	t.Helper()
 	var (
@@ -169,8 +169,8 @@ func total(ended map[string]int) (n int) {
 	return n
 }
 
-// A new replica of a busy service gets its share of the calls at once.
-func TestNothingIsTurnedAwayWhileTheLimitIsNew(t *testing.T) {
+// A new replica of a busy service gets its part of the calls at once.
+func TestNothingIsRejectedWhileTheLimitIsNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := chain(newWorkers(1000, 300*time.Millisecond), 0)
 		if got := impatientLoad(t, f, 500, time.Second, 5*time.Second); got["OK"] < 2000 || len(got) > 1 {
@@ -215,8 +215,8 @@ func TestGoodputUnderFourTimesTheCapacity(t *testing.T) {
 	}
 }
 
-// Who has hardly more time than a lookup takes must not wait for a turn until it is too late, or
-// all are.
+// A caller with hardly more time than a lookup takes must not wait for a slot until it is too late.
+// Otherwise all lookups are late.
 func TestGoodputWithImpatientCallers(t *testing.T) {
 	for name, c := range map[string]struct {
 		workers  int
@@ -225,14 +225,14 @@ func TestGoodputWithImpatientCallers(t *testing.T) {
 		limit    int
 		load     float64 // in capacities
 		patience time.Duration
-		least    float64 // of the lookups that Podero could do in time
+		least    float64 // goodput, as a share of the lookups that the upstream could do in time
 	}{
 		"a little too many":         {100, 400 * time.Millisecond, false, 0, 1.2, 500 * time.Millisecond, 0.4},
 		"far too many":              {100, 400 * time.Millisecond, false, 0, 4, 500 * time.Millisecond, 0.9},
 		"a limit of the operator's": {100, 400 * time.Millisecond, false, 100, 1.2, 500 * time.Millisecond, 0.9},
 		"times vary":                {100, 400 * time.Millisecond, true, 0, 2, time.Second, 0.4},
 		"a small, fast upstream":    {16, 20 * time.Millisecond, true, 0, 2, 100 * time.Millisecond, 0.6},
-		// Of a load that Podero bears, 0.78 and 0.50 are in time.
+		// The upstream can handle the load, but only 0.78 and 0.50 of the responses are in time.
 		"well, but some are late": {1000, 400 * time.Millisecond, true, 0, 0.16, 500 * time.Millisecond, 0.7},
 		"well, but half are late": {1000, time.Second, true, 0, 0.2, 850 * time.Millisecond, 0.4},
 	} {
@@ -255,8 +255,7 @@ func TestGoodputWithImpatientCallers(t *testing.T) {
 	}
 }
 
-// Callers with too little time say nothing about what Podero bears, and take no turn from the
-// others.
+// Callers with too little time for any response neither lower the limit nor take slots from others.
 func TestHopelessCallersDoNotLowerTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := chain(newWorkers(1000, time.Second), 0)

@@ -255,20 +255,20 @@ func TestBreaker(t *testing.T) {
 			_ = call()
 			time.Sleep(10 * time.Millisecond)
 		}
-		trials := s.times[breakerAttempts:]
-		for i, at := range trials {
+		probes := s.times[breakerAttempts:]
+		for i, at := range probes {
 			if want := 5*time.Second + time.Duration(i)*time.Second; at.Sub(opened).Round(20*time.Millisecond) != want {
-				t.Errorf("trial %d after %v, want %v", i, at.Sub(opened), want)
+				t.Errorf("probe %d after %v, want %v", i, at.Sub(opened), want)
 			}
 		}
-		if len(trials) != 15 {
-			t.Errorf("%d trials in 20 s, want 15", len(trials))
+		if len(probes) != 15 {
+			t.Errorf("%d probes in 20 s, want 15", len(probes))
 		}
 		s.outcomes = []error{nil}
 		time.Sleep(time.Second)
 		for range 100 {
 			if failure := call(); failure != nil {
-				t.Fatalf("after a trial that succeeded: %v", failure)
+				t.Fatalf("after a probe that succeeded: %v", failure)
 			}
 		}
 		if strings.Count(log.String(), "opened") != 1 || strings.Count(log.String(), "closed") != 1 {

@@ -142,8 +142,8 @@ func TestTicketsLeaveAConnectionUsable(t *testing.T) {
 // countingCache is a tls.ClientSessionCache without sessions.
 type countingCache struct{ put atomic.Int32 }
 
-func (c *countingCache) Get(string) (*tls.ClientSessionState, bool)  { return nil, false }
-func (c *countingCache) Put(_ string, state *tls.ClientSessionState) { c.put.Add(1) }
+func (c *countingCache) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
+func (c *countingCache) Put(string, *tls.ClientSessionState)        { c.put.Add(1) }
 
 func TestSessionsAreResumed(t *testing.T) {
 	var resumed atomic.Bool
