@@ -26,7 +26,8 @@ func TestSettingsThatAreRefused(t *testing.T) {
 	}
 	missing := empty + ".missing"
 	utf16, bom := empty+".utf16", empty+".bom"
-	for path, text := range map[string]string{utf16: "\xff\xfeh\x00u\x00n\x00", bom: "\uFEFFhunter2\n"} {
+	policy := empty + ".policy"
+	for path, text := range map[string]string{policy: "callers:\n  - subjects: hunter2\n  - hunter2\n", utf16: "\xff\xfeh\x00u\x00n\x00", bom: "\uFEFFhunter2\n"} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -72,6 +73,13 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		"empty fragment in the URL":  {func(c *server.Config) { c.UpstreamURL += "#" }, []string{"upstream-url fragment"}},
 		"address without a port":     {func(c *server.Config) { c.GRPCListen = "127.0.0.1" }, []string{"grpc-listen host:port"}},
 		"address without a host":     {func(c *server.Config) { c.HTTPListen = "8080" }, []string{"http-listen host:port"}},
+		"a port that is none":        {func(c *server.Config) { c.GRPCListen = "127.0.0.1:65536" }, []string{"grpc-listen host:port"}},
+		"a URL's port that is none":  {func(c *server.Config) { c.UpstreamURL = "http://127.0.0.1:65536" }, []string{"upstream-url URL"}},
+		"a URL with a port alone":    {func(c *server.Config) { c.TokenURL = "https://:443/token" }, []string{"token-url URL"}},
+		"no caller auth":             {func(c *server.Config) { c.CallerAuth = nil }, []string{"caller-auth none"}},
+		"an audit log in no place":   {func(c *server.Config) { c.AuditLog = filepath.Join(missing, "log") }, []string{"audit-log written"}},
+		"a directory as audit log":   {func(c *server.Config) { c.AuditLog = filepath.Dir(empty) }, []string{"audit-log written"}},
+		"a policy's unknown key":     {func(c *server.Config) { jwt(c); c.CallerPolicyFile = policy }, []string{"caller-policy-file subjects; line 3: the value is of the wrong type"}},
 		"no admin address":           {func(c *server.Config) { c.AdminListen = "" }, []string{"admin-listen host:port"}},
 		"no timeout":                 {func(c *server.Config) { c.UpstreamTimeout = 0 }, []string{"upstream-timeout less"}},
 		"negative attempt timeout":   {func(c *server.Config) { c.UpstreamAttemptTimeout = -1 }, []string{"upstream-attempt-timeout less"}},
@@ -206,6 +214,26 @@ func TestOneSlashAtTheEndOfTheUpstreamURLIsIgnored(t *testing.T) {
 				t.Errorf("%q: requested %s, want %s…", base, got, want)
 			}
 		})
+	}
+}
+
+func TestTheRulesLeaveNoAuditLogBehind(t *testing.T) {
+	config := settings(newUpstream(t, nil, nil))
+	config.AuditLog = filepath.Join(t.TempDir(), "audit.log")
+	if err := config.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(config.AuditLog); !os.IsNotExist(err) {
+		t.Errorf("error %v, want no file", err)
+	}
+	if err := os.WriteFile(config.AuditLog, []byte("a line\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := config.Check(); err != nil {
+		t.Error(err)
+	}
+	if content, err := os.ReadFile(config.AuditLog); err != nil || string(content) != "a line\n" {
+		t.Errorf("content %q, error %v, want the line that was there", content, err)
 	}
 }
 

@@ -4,8 +4,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"unicode"
+
+	"go.yaml.in/yaml/v3"
 
 	"example.com/podero-facade/server/caller"
 	"example.com/podero-facade/server/internal/filewatch"
@@ -64,4 +70,51 @@ func parseClientCAs(contents ...[]byte) (*x509.CertPool, error) {
 }
 
 // parsePolicy parses the file of --caller-policy-file.
-func parsePolicy(contents ...[]byte) (*caller.Policy, error) { return caller.ParsePolicy(contents[0]) }
+func parsePolicy(contents ...[]byte) (*caller.Policy, error) {
+	policy, err := caller.ParsePolicy(contents[0])
+	return policy, describeYAML(err)
+}
+
+var (
+	yamlLine = regexp.MustCompile(`^line \d+`)
+	yamlKey  = regexp.MustCompile(`field (\S+) (not found|already set)`)
+)
+
+// describeYAML returns an error without the Go types and the values that package yaml puts into its own.
+func describeYAML(err error) error {
+	wrong, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok {
+		return err
+	}
+	var lines []string
+	for _, text := range wrong.Errors {
+		problem := "the value is of the wrong type"
+		if key := yamlKey.FindStringSubmatch(text); key != nil {
+			problem = map[string]string{"not found": "there is no key ", "already set": "there are two keys "}[key[2]] + key[1]
+		}
+		lines = append(lines, yamlLine.FindString(text)+": "+problem)
+	}
+	return errors.New(strings.Join(lines, "; "))
+}
+
+// tryAppend returns why a file can't be appended to. It leaves none that was not there.
+func tryAppend(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		file, err := os.OpenFile(filepath.Clean(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		return errors.Join(file.Close(), os.Remove(path))
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular() && !info.IsDir():
+		return nil // to open a pipe may take until somebody reads
+	}
+	file, err := os.OpenFile(filepath.Clean(path), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}

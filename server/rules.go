@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -115,6 +116,14 @@ func (c *Config) isOpen() bool { return c.needs(CallerNone) && c.UpstreamAuth !=
 
 // checkCallers checks who may call, together with what that depends on.
 func (c *Config) checkCallers(refuse refuseFunc) {
+	if len(c.CallerAuth) == 0 {
+		refuse("caller-auth", "is empty; give mtls, jwt or none")
+	}
+	if c.AuditLog != "" && c.AuditLog != "-" {
+		if err := tryAppend(c.AuditLog); err != nil {
+			refuse("audit-log", "%v; name a file that can be written, or - for the standard output", err)
+		}
+	}
 	for _, kind := range c.CallerAuth {
 		if kind != CallerNone && kind != CallerMTLS && kind != CallerJWT {
 			refuse("caller-auth", "%q is not known; give mtls, jwt or none", kind)
@@ -276,7 +285,11 @@ func checkLoopback(flag, address string, refuse refuseFunc) {
 }
 
 func checkAddress(flag, address string, refuse refuseFunc) {
-	if _, _, err := net.SplitHostPort(address); err != nil {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
 		refuse(flag, "%q is not an address; give host:port, such as 127.0.0.1:8080", address)
 	}
 }
@@ -291,13 +304,19 @@ func checkAtLeast[T int | time.Duration](least T, flag string, value T, refuse r
 func checkURL(flag, value string, refuse refuseFunc) {
 	u, err := url.Parse(value)
 	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !isPort(u.Port()):
 		refuse(flag, "is not a URL; give one like https://host/path")
 	case u.User != nil:
 		refuse(flag, "has credentials in it; leave them out")
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(value, "#"):
 		refuse(flag, "has a query or a fragment; leave it out")
 	}
+}
+
+// isPort reports whether the port of a URL is one, or left out.
+func isPort(port string) bool {
+	number, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && number > 0
 }
 
 // isOrigin reports whether a value is an origin as a browser writes it (RFC 6454, section 6.2): scheme, host and a
