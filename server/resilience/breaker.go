@@ -27,19 +27,21 @@ type Breaker struct {
 	log    *slog.Logger
 	closed func()
 
-	mu       sync.Mutex
-	epoch    time.Time
-	buckets  [breakerBuckets]bucket // the last 10 s
-	cut      int                    // number of attempts cut so far
-	resolved int                    // value of cut at the last success or failure
-	open     bool
-	probe    time.Time // while open, when the next probe may begin
+	mu      sync.Mutex
+	epoch   time.Time
+	buckets [breakerBuckets]bucket // the last 10 s
+	open    bool
+	probe   time.Time // while open, when the next probe may begin
+
+	cut       int // number of attempts cut so far
+	resolved  int // value of cut at the last failure that spoke for others
+	successes int
 }
 
 // ticket is the state of the Breaker when an attempt began.
 type ticket struct {
-	probe bool // whether the attempt is a probe
-	cut   int  // value of Breaker.cut
+	probe          bool // whether the attempt is a probe
+	cut, successes int  // values of the Breaker's
 }
 
 // bucket counts the attempts of one second, by the time at which they ended.
@@ -74,7 +76,7 @@ func (b *Breaker) admit() (ticket, time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.open {
-		return ticket{cut: b.cut}, 0
+		return ticket{cut: b.cut, successes: b.successes}, 0
 	}
 	now := time.Now()
 	if wait := b.probe.Sub(now); wait > 0 {
@@ -85,9 +87,8 @@ func (b *Breaker) admit() (ticket, time.Duration) {
 }
 
 // record takes the outcome of an attempt into account. An attempt that its callers cut has no
-// result of its own. An attempt that fails counts for it, too: for each attempt that was cut while
-// the failed one ran, one more failure is counted, unless a success or another failure came in
-// between.
+// result of its own. One that fails speaks for those that were cut while it ran, unless another
+// attempt succeeded in that time: then the upstream is not dead, and the attempt fails alone.
 func (b *Breaker) record(t ticket, result outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -99,11 +100,14 @@ func (b *Breaker) record(t ticket, result outcome) {
 	case result == cut:
 		b.cut++
 	case result == succeeded:
-		b.resolved = b.cut
+		b.successes++
 		b.count(1, 0)
 	case result == failed, result == timedOut:
-		failures := 1 + b.cut - max(b.resolved, t.cut)
-		b.resolved = b.cut
+		failures := 1
+		if b.successes == t.successes {
+			failures += b.cut - max(b.resolved, t.cut)
+			b.resolved = b.cut
+		}
 		if b.count(failures, failures) {
 			b.open, b.probe = true, time.Now().Add(firstProbe)
 			b.log.Warn("circuit breaker opened: too many failures")

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	userv1 "example.com/podero-facade/gen/podero/user/v1"
 	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/podero"
 )
@@ -109,5 +110,44 @@ func TestAProbeThatIsCutIsFollowedByAnother(t *testing.T) {
 			t.Errorf("%v, open %v", err, b.IsOpen())
 		}
 		time.Sleep(2 * time.Hour)
+	})
+}
+
+// TestOneHangingLookupDoesNotOpenTheBreaker has an upstream that hangs for one ID and responds to all others. Most
+// callers leave before it can; the hanging attempt is the one that runs on.
+func TestOneHangingLookupDoesNotOpenTheBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		upstream := finder(func(_ context.Context, key podero.Key) (proto.Message, error) {
+			switch key.Path {
+			case "hangs":
+				time.Sleep(3 * time.Second)
+				return nil, &fault.Error{Kind: fault.UpstreamTimeout, Transient: true}
+			case "cut":
+				time.Sleep(20 * time.Millisecond)
+				return nil, fault.New(fault.UpstreamTimeout, context.DeadlineExceeded)
+			default:
+				time.Sleep(30 * time.Millisecond)
+				return &userv1.User{}, nil
+			}
+		})
+		b := NewBreaker(slog.New(slog.DiscardHandler), func() {}, upstream)
+		var calls sync.WaitGroup
+		find := func(path string) {
+			calls.Go(func() { _, _ = b.Find(t.Context(), podero.Key{Path: path}) })
+		}
+		for range 5 { // attempts that hang, one after the other
+			find("hangs")
+			for i := range 600 { // 200 a second are cut, and 2 a second succeed
+				find("cut")
+				if i%100 == 0 {
+					find("good")
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+			if b.IsOpen() {
+				t.Fatal("the breaker is open")
+			}
+		}
+		calls.Wait()
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -26,13 +27,14 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interv
 type Dialer struct {
 	dialer net.Dialer
 
-	mu   sync.Mutex
-	last map[string]netip.Addr // by name
+	mu     sync.Mutex
+	last   map[string]netip.Addr          // that worked, by name
+	failed map[string]map[netip.Addr]bool // since one worked, by name
 }
 
 // New returns a Dialer. timeout includes the resolution of the name.
 func New(timeout time.Duration) *Dialer {
-	return &Dialer{dialer: net.Dialer{Timeout: timeout, KeepAliveConfig: keepAlive}, last: map[string]netip.Addr{}}
+	return &Dialer{dialer: net.Dialer{Timeout: timeout, KeepAliveConfig: keepAlive}, last: map[string]netip.Addr{}, failed: map[string]map[netip.Addr]bool{}}
 }
 
 // DialContext connects to a host and port. If all addresses fail, the error is that of the first one
@@ -64,10 +66,14 @@ type attempt struct {
 // race tries addresses in order until one works. The next one is tried after attemptDelay, or once
 // one has failed.
 func (d *Dialer) race(ctx context.Context, network, host, port string, addresses []netip.Addr) (net.Conn, error) {
+	if len(addresses) == 0 {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no address", Name: host, IsNotFound: true}}
+	}
 	ended := make(chan attempt)
 	next := time.NewTimer(0)
 	defer next.Stop()
 	var failed error
+	var begun []netip.Addr
 	for inFlight := 0; ; {
 		select {
 		case <-next.C:
@@ -77,15 +83,15 @@ func (d *Dialer) race(ctx context.Context, network, host, port string, addresses
 			address := addresses[0]
 			addresses = addresses[1:]
 			inFlight++
+			begun = append(begun, address)
 			go d.try(ctx, network, address, port, ended)
 			next.Reset(attemptDelay)
 		case a := <-ended:
 			if a.err == nil {
-				d.mu.Lock()
-				d.last[host] = a.address
-				d.mu.Unlock()
+				d.noteWorking(host, a.address)
 				return a.conn, nil
 			}
+			d.noteFailed(host, a.address)
 			if failed == nil || errors.Is(failed, syscall.EADDRNOTAVAIL) { // each IPv6 address without IPv6
 				failed = a.err
 			}
@@ -94,12 +100,31 @@ func (d *Dialer) race(ctx context.Context, network, host, port string, addresses
 			}
 			next.Reset(0)
 		case <-ctx.Done():
+			d.noteFailed(host, begun...)
 			if failed == nil {
 				failed = &net.OpError{Op: "dial", Net: network, Err: ctx.Err()}
 			}
 			return nil, failed
 		}
 	}
+}
+
+func (d *Dialer) noteFailed(host string, addresses ...netip.Addr) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failed[host] == nil {
+		d.failed[host] = map[netip.Addr]bool{}
+	}
+	for _, address := range addresses {
+		d.failed[host][address] = true
+	}
+}
+
+func (d *Dialer) noteWorking(host string, address netip.Addr) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.last[host] = address
+	delete(d.failed, host)
 }
 
 // try connects to an address and reports the outcome, unless the race is over.
@@ -116,11 +141,12 @@ func (d *Dialer) try(ctx context.Context, network string, address netip.Addr, po
 
 // order returns the addresses of a name in the order in which to try them: the one that worked
 // last, then the two families by turns, beginning with the one that the resolver prefers (RFC 8305,
-// section 4).
+// section 4). Those that failed come after the others: if there are more addresses than a dial has
+// time for, the next dial goes on where it ended.
 func (d *Dialer) order(host string, addresses []netip.Addr) []netip.Addr {
 	d.mu.Lock()
-	last := d.last[host]
-	d.mu.Unlock()
+	defer d.mu.Unlock()
+	last, failed := d.last[host], d.failed[host]
 	var first, preferred, other []netip.Addr
 	for _, address := range addresses {
 		address = address.Unmap()
@@ -142,5 +168,16 @@ func (d *Dialer) order(host string, addresses []netip.Addr) []netip.Addr {
 			}
 		}
 	}
+	slices.SortStableFunc(ordered, func(a, b netip.Addr) int { return rank(failed[a]) - rank(failed[b]) })
+	if len(ordered) > 0 && failed[ordered[0]] { // all have failed, so that a new round begins
+		delete(d.failed, host)
+	}
 	return ordered
+}
+
+func rank(failed bool) int {
+	if failed {
+		return 1
+	}
+	return 0
 }

@@ -158,3 +158,37 @@ func TestNamesAreResolved(t *testing.T) {
 	}
 	_ = conn.Close()
 }
+
+// TestTheNextDialGoesOnWhereTheLastOneEnded has more silent addresses than a dial has time for.
+func TestTheNextDialGoesOnWhereTheLastOneEnded(t *testing.T) {
+	_, port := newListener(t, "127.0.0.9:0")
+	list := addresses("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6", "127.0.0.9")
+	for _, address := range list[:5] {
+		silence(t, address.String(), port)
+	}
+	d := New(testLimit)
+	dial := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
+		defer cancel()
+		conn, err := d.race(ctx, "tcp", "podero.test", port, d.order("podero.test", list))
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	}
+	dials := 0
+	for dial() != nil {
+		if dials++; dials > 4 {
+			t.Fatal("the good address is never tried")
+		}
+	}
+	if err := dial(); err != nil {
+		t.Errorf("the next dial: %v", err)
+	}
+}
+
+func TestANameWithoutAddressesFailsAtOnce(t *testing.T) {
+	if _, err := New(testLimit).race(t.Context(), "tcp", "podero.test", "80", nil); err == nil {
+		t.Error("no address was connected to")
+	}
+}

@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -19,6 +21,11 @@ import (
 
 // Interval is the time between two reads of a file. A change is noticed within it.
 const Interval = time.Second
+
+const (
+	maxBytes = 1 << 20 // of a file: certificates and policies are far smaller
+	hangTime = 5 * Interval
+)
 
 // Watcher reads files every Interval and updates the Values that were loaded from them.
 //
@@ -38,8 +45,17 @@ type source interface {
 // New returns a Watcher without files. Add some with Load before Run.
 func New(log *slog.Logger) *Watcher { return &Watcher{log: log} }
 
-// Run updates the Values until ctx ends.
+// Run updates the Values until ctx ends. A read that hangs, as on a network file system, holds up no other file, and Run
+// does not wait for it.
 func (w *Watcher) Run(ctx context.Context) {
+	for _, source := range w.sources {
+		go w.follow(ctx, source)
+	}
+	<-ctx.Done()
+}
+
+// follow updates one Value until ctx ends.
+func (w *Watcher) follow(ctx context.Context, source source) {
 	ticker := time.NewTicker(Interval)
 	defer ticker.Stop()
 	for {
@@ -47,9 +63,7 @@ func (w *Watcher) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			for _, source := range w.sources {
-				w.update(ctx, source)
-			}
+			w.update(ctx, source)
 		}
 	}
 }
@@ -69,8 +83,9 @@ type Value[T any] struct {
 	parse    Parser[T]
 	current  atomic.Pointer[T]
 	stale    atomic.Bool
-	contents [][]byte // of current
-	problem  string   // why the files can't be used; "" if they can
+	reading  atomic.Pointer[time.Time] // when the read in progress began; nil if there is none
+	contents [][]byte                  // of current
+	problem  string                    // why the files can't be used; "" if they can
 }
 
 // Load parses the files of a setting and returns a Value that w keeps up to date. Files that can't be
@@ -97,11 +112,18 @@ func Parse[T any](parse Parser[T], files ...string) (T, error) {
 // Load returns the value that was last parsed successfully.
 func (v *Value[T]) Load() T { return *v.current.Load() }
 
-// Stale reports whether the files can't be used, so that Load returns an older value than theirs.
-func (v *Value[T]) Stale() bool { return v.stale.Load() }
+// Stale reports whether the files can't be used, so that Load returns an older value than theirs. A read that hangs is
+// reason enough.
+func (v *Value[T]) Stale() bool {
+	began := v.reading.Load()
+	return v.stale.Load() || began != nil && time.Since(*began) > hangTime
+}
 
 // update reads the files. It logs a change, a new problem, and the end of a problem.
 func (v *Value[T]) update(ctx context.Context, log *slog.Logger) {
+	began := time.Now()
+	v.reading.Store(&began)
+	defer v.reading.Store(nil)
 	changed, err := v.reload()
 	switch {
 	case err != nil && err.Error() != v.problem:
@@ -133,23 +155,37 @@ func (v *Value[T]) reload() (changed bool, err error) {
 	return true, nil
 }
 
-// read returns the contents of files. Anything but a regular file is refused: to open a pipe could block
-// for ever.
+// read returns the contents of files.
 func read(files []string) ([][]byte, error) {
 	contents := make([][]byte, 0, len(files))
 	for _, file := range files {
-		info, err := os.Stat(file)
-		if err != nil {
-			return nil, err
-		}
-		if !info.Mode().IsRegular() {
-			return nil, &fs.PathError{Op: "read", Path: file, Err: errors.New("not a regular file")}
-		}
-		content, err := os.ReadFile(file)
+		content, err := readFile(file)
 		if err != nil {
 			return nil, err
 		}
 		contents = append(contents, content)
 	}
 	return contents, nil
+}
+
+// readFile returns the content of a file. Anything but a regular file is refused, because to open a pipe could block
+// forever, and so is a file that is too large to be meant.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
+	}
+	file, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	content, err := io.ReadAll(io.LimitReader(file, maxBytes+1))
+	if err == nil && len(content) > maxBytes {
+		err = &fs.PathError{Op: "read", Path: path, Err: errors.New("the file is larger than 1 MiB")}
+	}
+	return content, err
 }

@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math"
@@ -32,6 +33,7 @@ type conn struct {
 	net.Conn  // TLS, a tunnel, or the socket itself
 	transport *Transport
 	socket    *socket
+	records   *recordConn   // nil without TLS
 	reader    *bufio.Reader // of the conn itself
 	left      int64         // bytes of the response that may still be read
 	out       []byte        // the request, in a buffer that is reused
@@ -50,6 +52,9 @@ func newConn(t *Transport, s *socket, secured net.Conn) *conn {
 	jitter := rand.N(t.config.MaxAge/10 + 1) //nolint:gosec // the end of a connection is no secret
 	c := &conn{Conn: secured, transport: t, socket: s, expires: time.Now().Add(t.config.MaxAge - jitter)}
 	c.reader = bufio.NewReader(c)
+	if over, ok := secured.(*tls.Conn); ok {
+		c.records, _ = over.NetConn().(*recordConn)
+	}
 	c.contextEnded = func() { t.contextEnded(c) }
 	return c
 }
@@ -158,7 +163,7 @@ func (c *conn) isReady(deadline time.Time) bool {
 	c.socket.nonblocking = true
 	n, err := c.Conn.Read(c.probe[:])
 	c.socket.nonblocking = false
-	if n > 0 || c.reader.Buffered() > 0 {
+	if n > 0 || c.reader.Buffered() > 0 || c.records != nil && c.records.isIncomplete() {
 		c.transport.unsolicited.Add(1)
 		return false
 	}

@@ -323,6 +323,6 @@ func (t *Transport) secure(ctx context.Context, transport net.Conn) (net.Conn, e
 	if t.tls == nil {
 		return transport, nil
 	}
-	secured := tls.Client(transport, t.tls)
+	secured := tls.Client(&recordConn{Conn: transport}, t.tls)
 	return secured, secured.HandshakeContext(ctx)
 }
