@@ -2,6 +2,8 @@ module example.com/podero-facade/bench
 
 go 1.26.8
 
+toolchain go1.26.11
+
 replace example.com/podero-facade => ..
 
 require (

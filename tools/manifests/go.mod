@@ -2,6 +2,8 @@ module example.com/podero-facade/tools/manifests
 
 go 1.26.8
 
+toolchain go1.26.11
+
 require (
 	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.95.2
 	k8s.io/api v0.37.2
