@@ -64,6 +64,7 @@ type Callers struct {
 	JWTIssuer         string   `name:"jwt-issuer" placeholder:"URL" help:"Issuer (iss) that bearer tokens must have."`
 	JWTAudience       string   `name:"jwt-audience" placeholder:"NAME" help:"Audience (aud) that bearer tokens must have."`
 	JWTJWKSURL        string   `name:"jwt-jwks-url" placeholder:"URL" help:"Where the issuer's keys are; without it, its discovery document says so."`
+	JWTCAFile         string   `name:"jwt-ca-file" placeholder:"FILE" help:"PEM file with CA certificates to trust for the issuer and its key server, beside the system's. Read at the start only."`
 	CallerPolicyFile  string   `placeholder:"FILE" help:"YAML file that says which callers may read which organizations. Without it, an authenticated caller may read all. Read again when it changes."`
 	AuditLog          string   `placeholder:"FILE" help:"File for a line of JSON about each lookup allowed or denied; - is the standard output."`
 	CORSAllowedOrigin []string `name:"cors-allowed-origin" placeholder:"ORIGIN" help:"Origin whose pages may call REST from a browser, such as https://portal.example; repeatable."`
@@ -138,11 +139,14 @@ func (u *Upstream) secret() (secret.Text, error) {
 }
 
 // roots returns the CAs to trust: the system's and those of UpstreamCAFile. nil stands for the system's.
-func (u *Upstream) roots() (*x509.CertPool, error) {
-	if u.UpstreamCAFile == "" {
+func (u *Upstream) roots() (*x509.CertPool, error) { return rootsWith(u.UpstreamCAFile) }
+
+// rootsWith returns the system's CAs and those of a file. nil stands for the system's alone.
+func rootsWith(file string) (*x509.CertPool, error) {
+	if file == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(u.UpstreamCAFile)
+	pem, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +155,7 @@ func (u *Upstream) roots() (*x509.CertPool, error) {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s has no certificate in it", u.UpstreamCAFile)
+		return nil, fmt.Errorf("%s has no certificate in it", file)
 	}
 	return pool, nil
 }

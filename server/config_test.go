@@ -96,6 +96,8 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		"jwt without an issuer":      {func(c *server.Config) { c.CallerAuth = []string{"jwt"} }, []string{"jwt-issuer missing", "jwt-audience missing"}},
 		"jwt, issuer not a URL":      {func(c *server.Config) { jwt(c); c.JWTIssuer = "me" }, []string{"jwt-issuer URL"}},
 		"jwt, keys not at a URL":     {func(c *server.Config) { jwt(c); c.JWTJWKSURL = "keys" }, []string{"jwt-jwks-url URL"}},
+		"jwt, CAs of no file":        {func(c *server.Config) { jwt(c); c.JWTCAFile = missing }, []string{"jwt-ca-file no such file"}},
+		"CAs without jwt":            {func(c *server.Config) { c.JWTCAFile = empty }, []string{"jwt-ca-file --caller-auth=jwt"}},
 		"jwt, keys in the clear":     {func(c *server.Config) { jwt(c); c.JWTJWKSURL = "http://example.com/keys" }, []string{"jwt-jwks-url --insecure"}},
 		"jwt, issuer in the clear":   {func(c *server.Config) { jwt(c); c.JWTIssuer = "http://example.com" }, []string{"jwt-jwks-url --insecure"}},
 		"jwt and passthrough":        {func(c *server.Config) { passthrough(c); jwt(c) }, []string{"caller-auth contradicts"}},

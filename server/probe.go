@@ -61,7 +61,10 @@ func (c *Config) TryRedis(ctx context.Context) error {
 // CountKeys fetches the issuer's keys, and returns how many of them are usable and how many are
 // ignored.
 func (c *Callers) CountKeys(ctx context.Context) (usable, ignored int, err error) {
-	transport := newKeyTransport()
+	transport, err := newKeyTransport(c)
+	if err != nil {
+		return 0, 0, err
+	}
 	defer transport.CloseIdleConnections()
 	return caller.CountKeys(ctx, c.tokenConfig(transport, slog.New(slog.DiscardHandler)))
 }

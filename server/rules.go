@@ -158,7 +158,7 @@ func (c *Config) checkCallers(refuse refuseFunc) {
 
 func (c *Config) checkJWT(refuse refuseFunc) {
 	if !c.needs(CallerJWT) {
-		for _, setting := range [][2]string{{"jwt-issuer", c.JWTIssuer}, {"jwt-audience", c.JWTAudience}, {"jwt-jwks-url", c.JWTJWKSURL}} {
+		for _, setting := range [][2]string{{"jwt-issuer", c.JWTIssuer}, {"jwt-audience", c.JWTAudience}, {"jwt-jwks-url", c.JWTJWKSURL}, {"jwt-ca-file", c.JWTCAFile}} {
 			if flag, value := setting[0], setting[1]; value != "" {
 				refuse(flag, "is for --caller-auth=jwt; give that, too, or leave this out")
 			}
@@ -175,6 +175,9 @@ func (c *Config) checkJWT(refuse refuseFunc) {
 		checkURL("jwt-issuer", c.JWTIssuer, refuse)
 	default:
 		checkURL("jwt-jwks-url", c.JWTJWKSURL, refuse)
+	}
+	if _, err := rootsWith(c.JWTCAFile); err != nil {
+		refuse("jwt-ca-file", "%v; give a PEM file with certificates", err)
 	}
 	if c.JWTAudience == "" {
 		refuse("jwt-audience", "is missing; give the audience that callers' tokens are for")

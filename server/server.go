@@ -235,7 +235,10 @@ func (s *Server) newGuard(metrics *telemetry.Metrics) (*caller.Guard, error) {
 		guard.Authenticator.Certificates = caller.NewCertificateVerifier(s.certs.clientCAs.Load)
 	}
 	if config.needs(CallerJWT) {
-		transport := newKeyTransport()
+		transport, err := newKeyTransport(config)
+		if err != nil {
+			return nil, err
+		}
 		verifier := caller.NewTokenVerifier(config.tokenConfig(transport, s.log))
 		guard.Authenticator.Tokens = verifier
 		watchKeys(metrics, verifier)

@@ -84,8 +84,12 @@ func newTokenTransport(upstream *Upstream, config *tls.Config) *http.Transport {
 }
 
 // newKeyTransport returns the transport for the keys of callers' tokens.
-func newKeyTransport() *http.Transport {
-	return newSingleUseTransport(&tls.Config{MinVersion: tls.VersionTLS12}, keyRequestTimeout)
+func newKeyTransport(callers *Callers) (*http.Transport, error) {
+	roots, err := rootsWith(callers.JWTCAFile)
+	if err != nil {
+		return nil, fmt.Errorf("load --jwt-ca-file: %w", err)
+	}
+	return newSingleUseTransport(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, keyRequestTimeout), nil
 }
 
 // tlsConfig returns the TLS settings for Podero's API and the token endpoint.

@@ -190,7 +190,7 @@ func (r *runner) checkKeys(ctx context.Context) {
 	if !slices.Contains(r.config.CallerAuth, server.CallerJWT) {
 		return
 	}
-	if because := r.refusal("caller-auth", "jwt-issuer", "jwt-jwks-url", "upstream-attempt-timeout"); because != "" {
+	if because := r.refusal("caller-auth", "jwt-issuer", "jwt-jwks-url", "jwt-ca-file", "upstream-attempt-timeout"); because != "" {
 		r.skip(because, name)
 		return
 	}

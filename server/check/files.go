@@ -27,6 +27,7 @@ func (r *runner) checkFiles() {
 		{"caller policy", "caller-policy-file", config.CallerPolicyFile, r.checkPolicy},
 		{"client secret", "client-secret-file", config.ClientSecretFile, r.checkSecret},
 		{"upstream CAs", "upstream-ca-file", config.UpstreamCAFile, r.checkCAs},
+		{"issuer CAs", "jwt-ca-file", config.JWTCAFile, r.checkCAs},
 	} {
 		if f.path == "" {
 			continue
