@@ -3,12 +3,14 @@ package server
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 	"unicode"
 
 	"go.yaml.in/yaml/v3"
@@ -60,13 +62,25 @@ func parseKeyPair(contents ...[]byte) (tls.Certificate, error) {
 	return tls.X509KeyPair(contents[0], contents[1])
 }
 
+// clientCAs are the CAs of --tls-client-ca-file.
+type clientCAs struct {
+	pool   *x509.CertPool
+	expiry time.Time // of the first that will expire; zero if all have
+}
+
 // parseClientCAs parses the file of --tls-client-ca-file.
-func parseClientCAs(contents ...[]byte) (*x509.CertPool, error) {
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(contents[0]) {
-		return nil, errors.New("there is no certificate in it")
+func parseClientCAs(contents ...[]byte) (clientCAs, error) {
+	cas, now := clientCAs{pool: x509.NewCertPool()}, time.Now()
+	if !cas.pool.AppendCertsFromPEM(contents[0]) {
+		return clientCAs{}, errors.New("there is no certificate in it")
 	}
-	return pool, nil
+	for block, rest := pem.Decode(contents[0]); block != nil; block, rest = pem.Decode(rest) {
+		ca, err := x509.ParseCertificate(block.Bytes)
+		if err == nil && ca.NotAfter.After(now) && (cas.expiry.IsZero() || ca.NotAfter.Before(cas.expiry)) {
+			cas.expiry = ca.NotAfter
+		}
+	}
+	return cas, nil
 }
 
 // parsePolicy parses the file of --caller-policy-file.

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"example.com/podero-facade/server/cache"
 	"example.com/podero-facade/server/caller"
 	"example.com/podero-facade/server/internal/connlimit"
@@ -38,6 +40,12 @@ func watchConnections(metrics *telemetry.Metrics, port string, listener *connlim
 		"Connections that were closed because their peer had too many.", "port", port, listener.Rejected)
 	metrics.LabeledCounter("podero_facade_connections_evicted_total",
 		"Idle connections that were closed in favour of new ones.", "port", port, listener.Evicted)
+}
+
+func watchExpiry(metrics *telemetry.Metrics, certificate string, expiry func() time.Time) {
+	metrics.LabeledGauge("podero_facade_certificate_expiry_timestamp_seconds",
+		"When a certificate expires, in seconds since 1970: the service's own, and the first of the CAs of --tls-client-ca-file.",
+		"certificate", certificate, func() float64 { return float64(expiry().Unix()) })
 }
 
 func watchKeys(metrics *telemetry.Metrics, tokens *caller.TokenVerifier) {

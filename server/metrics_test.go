@@ -36,7 +36,8 @@ func TestTheMetricsAreThoseOfTheDocumentation(t *testing.T) {
 	}
 	_, metrics := s.admin(t, "/metrics")
 	documented := names(`(?m)^\| .((?:podero_facade|rpc|http)_[a-z_]+).`, string(text))
-	served := names(`(?m)^# TYPE ((?:podero_facade|rpc|http)_[a-z_]+) `, metrics)
+	_, secured := start(t, newUpstream(t, good, nil), withTLS(t, newAuthority(t))).admin(t, "/metrics")
+	served := names(`(?m)^# TYPE ((?:podero_facade|rpc|http)_[a-z_]+) `, metrics+secured)
 	for name := range served {
 		if !documented[name] {
 			t.Errorf("%s is not in docs/operations.md", name)

@@ -77,7 +77,8 @@ func TestAlertsAndPanelsAskForWhatThereIs(t *testing.T) {
 	})
 	lookupGRPC(t.Context(), t, s, theUser(), bearer(i.sign(t, i.keys["one"], nil, nil)))
 	_, metrics := s.admin(t, "/metrics")
-	series := names(`(?m)^([a-z_]+)[{ ]`, metrics)
+	_, secured := start(t, newUpstream(t, good, nil), withTLS(t, newAuthority(t))).admin(t, "/metrics")
+	series := names(`(?m)^([a-z_]+)[{ ]`, metrics+secured)
 	known := map[string][]string{"reason": append(fault.Reasons(), telemetry.ReasonOK), "result": podero.AttemptResults}
 	for _, expressions := range []map[string]string{alerts(t), panels(t)} {
 		if len(expressions) < 10 {

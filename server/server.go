@@ -101,7 +101,7 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 		intercept = interceptor.Chain(interceptor.Traced(observed.Tracer), intercept)
 	}
 	if config.hasTLS() {
-		if s.certs, err = newCertReloader(&config.TLS, s.files, metrics); err != nil {
+		if s.certs, err = newCertReloader(&config.TLS, s.files, metrics, log); err != nil {
 			return nil, err
 		}
 	}
@@ -232,7 +232,7 @@ func (s *Server) newGuard(metrics *telemetry.Metrics) (*caller.Guard, error) {
 		guard.Authenticator = &caller.Authenticator{}
 	}
 	if config.needs(CallerMTLS) {
-		guard.Authenticator.Certificates = caller.NewCertificateVerifier(s.certs.clientCAs.Load)
+		guard.Authenticator.Certificates = caller.NewCertificateVerifier(s.certs.callerCAs)
 	}
 	if config.needs(CallerJWT) {
 		transport, err := newKeyTransport(config)
