@@ -4,6 +4,7 @@ package server_test
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -155,4 +156,11 @@ func TestChaosKeyServerConnectionGoesSilent(t *testing.T) {
 	if failed > 0 {
 		t.Error("want no failure")
 	}
+}
+
+// publish adds a key to those that are published.
+func (i *issuer) publish(kid string, key *ecdsa.PrivateKey) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.keys[kid] = key
 }

@@ -153,13 +153,6 @@ func (i *issuer) rotate(keys map[string]*ecdsa.PrivateKey) {
 	i.keys = keys
 }
 
-// publish adds a key to those that are published.
-func (i *issuer) publish(kid string, key *ecdsa.PrivateKey) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.keys[kid] = key
-}
-
 // claims are those of a good token.
 func (i *issuer) claims() map[string]any {
 	return map[string]any{"iss": i.server.URL, "aud": "podero-facade", "sub": "crm-sync", "jti": "token-7", "exp": time.Now().Add(time.Hour).Unix()}

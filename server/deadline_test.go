@@ -2,19 +2,16 @@ package server_test
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"net"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
@@ -30,19 +27,15 @@ func lookupWithTimeout(t *testing.T, s *service, timeout string) (*status.Status
 	if err != nil {
 		t.Fatal(err)
 	}
-	frame := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
+	frame := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message)&math.MaxInt32)), message...)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
 		"http://"+s.GRPCAddr().String()+"/podero.user.v1.UserService/GetUserByExternalId", bytes.NewReader(frame))
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "Grpc-Timeout": {timeout}}
-	transport := &http2.Transport{
-		AllowHTTP: true,
-		DialTLSContext: func(ctx context.Context, network, address string, _ *tls.Config) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, address)
-		},
-	}
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
 	defer transport.CloseIdleConnections()
 	response, err := transport.RoundTrip(request)
 	if err != nil {

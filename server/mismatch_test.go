@@ -48,7 +48,7 @@ func TestAUserWithAnotherExternalIDIsNotKept(t *testing.T) {
 				t.Errorf("Podero was sent %d requests, want %d", got, requests)
 			}
 			series := `podero_facade_contract_drift_total{kind="other_document",name="podero.user.v1.User"}`
-			if got := s.metric(t, series); got != drift && !(drift == "0" && got == "") {
+			if got := s.metric(t, series); got != drift && (drift != "0" || got != "") {
 				t.Errorf("%s counted as drift, want %s", got, drift)
 			}
 			if n := strings.Count(s.log.String(), "other_document"); (n == 1) == c.kept || n > 1 {

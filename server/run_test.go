@@ -301,7 +301,7 @@ func TestTheAuditLogHasTheCallsThatAreCutOff(t *testing.T) {
 	if err := s.stop(); err == nil {
 		t.Error("Run returned nil, want an error, as calls were cut off")
 	}
-	record, err := os.ReadFile(audit)
+	record, err := os.ReadFile(filepath.Clean(audit))
 	if err != nil {
 		t.Fatal(err)
 	}

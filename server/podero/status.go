@@ -93,7 +93,7 @@ func retryAfter(response *http.Response) (wait time.Duration, given bool) {
 	case errors.Is(err, strconv.ErrRange):
 		return veryLong, true
 	case err == nil:
-		return time.Duration(min(seconds, uint64(veryLong.Seconds()))) * time.Second, true
+		return time.Duration(min(seconds, uint64(veryLong/time.Second))) * time.Second, true
 	}
 	date, err := http.ParseTime(header)
 	if err != nil {

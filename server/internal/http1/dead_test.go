@@ -22,19 +22,19 @@ import (
 // work.
 func newFreezing(t *testing.T, secure bool) (p *peer, freeze func()) {
 	t.Helper()
-	var frozen atomic.Int32 // number of the last frozen connection
+	var frozen atomic.Int64 // number of the last frozen connection
 	p = newPeer(t, secure, func(l *link) {
 		for {
 			if _, ok := l.next(); !ok {
 				return
 			}
-			if int32(l.number) <= frozen.Load() {
+			if int64(l.number) <= frozen.Load() {
 				return
 			}
 			l.write(okResponse("hello"))
 		}
 	})
-	return p, func() { frozen.Store(p.made.Load()) }
+	return p, func() { frozen.Store(int64(p.made.Load())) }
 }
 
 // fillPool makes n connections that are idle afterwards.

@@ -41,7 +41,11 @@ func TestOtherRequestsAreRefused(t *testing.T) {
 
 func TestAServerThatOffersHTTP2GetsHTTP1(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.Proto)
+		text := "another version"
+		if r.Proto == "HTTP/1.1" {
+			text = "HTTP/1.1"
+		}
+		_, _ = io.WriteString(w, text)
 	}))
 	s.EnableHTTP2 = true
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}

@@ -61,7 +61,7 @@ func (t *Transport) connect(conn net.Conn) error {
 		return err
 	}
 	reader := bufio.NewReader(io.LimitReader(conn, t.config.MaxHeaderBytes))
-	response, err := http.ReadResponse(reader, &http.Request{Method: http.MethodConnect})
+	response, err := http.ReadResponse(reader, &http.Request{Method: http.MethodConnect}) //nolint:bodyclose // a response to CONNECT has none
 	switch {
 	case err != nil:
 		return err

@@ -38,7 +38,7 @@ func TestLinesArriveInOrder(t *testing.T) {
 	w := linequeue.New(&out, 1<<20, linequeue.Report{})
 	var want strings.Builder
 	for i := range 1000 {
-		fmt.Fprintf(w, "line %d\n", i)
+		_, _ = fmt.Fprintf(w, "line %d\n", i)
 		fmt.Fprintf(&want, "line %d\n", i)
 	}
 	w.Close(time.Minute)
