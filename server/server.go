@@ -21,6 +21,7 @@ import (
 	"example.com/podero-facade/server/gateway"
 	"example.com/podero-facade/server/interceptor"
 	"example.com/podero-facade/server/internal/filewatch"
+	"example.com/podero-facade/server/internal/recovery"
 	"example.com/podero-facade/server/podero"
 	"example.com/podero-facade/server/resilience"
 	"example.com/podero-facade/server/secret"
@@ -177,7 +178,7 @@ func (s *Server) newFinder(observed *telemetry.Telemetry, api, tokenRequests htt
 		s.closers = append(s.closers, shared.Close)
 		source = shared
 	}
-	reuse, err := cache.New(cache.Config{Next: source, TTL: config.CacheTTL, StaleIfError: config.CacheStaleIfError})
+	reuse, err := cache.New(cache.Config{Next: source, TTL: config.CacheTTL, StaleIfError: config.CacheStaleIfError, Log: s.log})
 	if err != nil {
 		return nil, err
 	}
@@ -300,7 +301,7 @@ func (s *Server) Run(ctx context.Context) error {
 		serving.Wait()
 	}()
 	for _, run := range s.background {
-		serving.Go(func() { run(background) })
+		serving.Go(func() { s.keepRunning(background, run) })
 	}
 	serve := func(name string, serve func() error) {
 		serving.Go(func() {
@@ -324,6 +325,20 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return errors.Join(err, s.stop())
+}
+
+// keepRunning runs a background task until ctx ends. After a panic it begins again, a moment later.
+func (s *Server) keepRunning(ctx context.Context, run func(context.Context)) {
+	for ctx.Err() == nil {
+		func() {
+			defer recovery.Log(ctx, s.log)
+			run(ctx)
+		}()
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // stop ends the service in the order that loses no call: whoever balances load learns of it while the

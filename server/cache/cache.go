@@ -4,6 +4,7 @@ package cache
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"strconv"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/internal/recovery"
 	"example.com/podero-facade/server/podero"
 )
 
@@ -69,6 +71,7 @@ type Config struct {
 	Next         Source
 	TTL          time.Duration // how long an answer may be reused
 	StaleIfError time.Duration // how much longer if Podero is unavailable or too slow
+	Log          *slog.Logger
 }
 
 // entry is an answer of Podero's: a document, or that there is none.
@@ -215,9 +218,9 @@ func (c *Cache) renew(ctx context.Context, key podero.Key, e *entry, maxAge time
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		defer cancel()
 		defer context.AfterFunc(c.closing, cancel)()
-		if _, _, err := c.ask(ctx, key, maxAge); err != nil {
-			e.renewing.Store(false) // the next call may try
-		}
+		defer e.renewing.Store(false) // a successful one has put another entry in this one's stead
+		defer recovery.Log(ctx, c.config.Log)
+		_, _, _ = c.ask(ctx, key, maxAge)
 	})
 }
 

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,9 +21,10 @@ import (
 
 // upstream answers with a user whose ID counts the lookups, or with an error, after some time.
 type upstream struct {
-	asked int
-	err   error
-	takes time.Duration
+	panics bool
+	asked  int
+	err    error
+	takes  time.Duration
 }
 
 func (u *upstream) Find(ctx context.Context, _ podero.Key) (proto.Message, error) {
@@ -33,6 +35,9 @@ func (u *upstream) Find(ctx context.Context, _ podero.Key) (proto.Message, error
 	case <-ctx.Done():
 		return nil, fault.FromContext(ctx)
 	}
+	if u.panics {
+		panic("a bug")
+	}
 	if u.err != nil {
 		return nil, u.err
 	}
@@ -41,7 +46,7 @@ func (u *upstream) Find(ctx context.Context, _ podero.Key) (proto.Message, error
 
 func newCache(t *testing.T, u *upstream, ttl, stale time.Duration) *Cache {
 	t.Helper()
-	c, err := New(Config{Next: Fresh(u), TTL: ttl, StaleIfError: stale})
+	c, err := New(Config{Next: Fresh(u), TTL: ttl, StaleIfError: stale, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +119,26 @@ func TestAnEntryInUseIsRenewedBeforeItsTimeIsOver(t *testing.T) {
 		}
 		if u.asked < 12 || u.asked > 14 {
 			t.Errorf("asked %d times in 10 minutes, want once in 45 s or so", u.asked)
+		}
+	})
+}
+
+// TestARenewalThatPanicsEndsNothing has one that does, and a later one that does not.
+func TestARenewalThatPanicsEndsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{}
+		c := newCache(t, u, 100*time.Second, 0)
+		lookup(t, c, key, time.Minute)
+		time.Sleep(80 * time.Second)
+		u.panics = true
+		lookup(t, c, key, time.Minute) // begins the renewal
+		synctest.Wait()
+		u.panics = false
+		lookup(t, c, key, time.Minute) // and so does the next one
+		synctest.Wait()
+		time.Sleep(30 * time.Second)
+		if got := lookup(t, c, key, time.Minute); !strings.HasPrefix(got, "3 hit") {
+			t.Errorf("got %q, want the document of the third request", got)
 		}
 	})
 }

@@ -9,6 +9,7 @@ package dial
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -129,7 +130,7 @@ func (d *Dialer) noteWorking(host string, address netip.Addr) {
 
 // try connects to an address and reports the outcome, unless the race is over.
 func (d *Dialer) try(ctx context.Context, network string, address netip.Addr, port string, ended chan<- attempt) {
-	conn, err := d.dialer.DialContext(ctx, network, net.JoinHostPort(address.String(), port))
+	conn, err := d.connect(ctx, network, net.JoinHostPort(address.String(), port))
 	select {
 	case ended <- attempt{address, conn, err}:
 	case <-ctx.Done():
@@ -137,6 +138,16 @@ func (d *Dialer) try(ctx context.Context, network string, address netip.Addr, po
 			_ = conn.Close()
 		}
 	}
+}
+
+// connect connects to an address. A panic is an error: nobody above it could recover it.
+func (d *Dialer) connect(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			conn, err = nil, fmt.Errorf("panic of type %T while connecting", value)
+		}
+	}()
+	return d.dialer.DialContext(ctx, network, address)
 }
 
 // order returns the addresses of a name in the order in which to try them: the one that worked

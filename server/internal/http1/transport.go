@@ -288,13 +288,21 @@ func (t *Transport) dialFor(dialed chan<- dialResult, left <-chan struct{}) {
 }
 
 // dial opens a connection to the server, through the proxy if there is one.
-func (t *Transport) dial(ctx context.Context) (*conn, error) {
+func (t *Transport) dial(ctx context.Context) (c *conn, err error) {
+	var tcp net.Conn
+	defer func() { // here a panic would end the process, in a goroutine that no caller waits for
+		if value := recover(); value != nil {
+			if tcp != nil {
+				_ = tcp.Close()
+			}
+			c, err = nil, fmt.Errorf("http1: panic of type %T while connecting", value)
+		}
+	}()
 	to := t.address
 	if t.proxy != nil {
 		to = address(t.proxy)
 	}
-	tcp, err := t.config.DialContext(ctx, "tcp", to)
-	if err != nil {
+	if tcp, err = t.config.DialContext(ctx, "tcp", to); err != nil {
 		return nil, err
 	}
 	s, err := newSocket(tcp)

@@ -2,9 +2,11 @@ package http1_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -116,5 +118,30 @@ func TestCloseEndsTheWitness(t *testing.T) {
 				t.Errorf("it took %v", took)
 			}
 		})
+	}
+}
+
+// TestAPanicWhileConnectingIsAnError has one in each function that a connection is made with.
+func TestAPanicWhileConnectingIsAnError(t *testing.T) {
+	p := newPeer(t, true, (*link).echo)
+	var panics atomic.Bool
+	panics.Store(true)
+	transport := newTransport(t, p.url, func(config *http1.Config) {
+		config.MaxConns = 1 // whose slot is free again after a panic
+		config.TLS.VerifyConnection = func(tls.ConnectionState) error {
+			if panics.Load() {
+				panic("hunter2")
+			}
+			return nil
+		}
+	})
+	for range 2 {
+		if _, err := fetch(t.Context(), t, transport, p.url); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("got %v", err)
+		}
+	}
+	panics.Store(false)
+	if _, err := fetch(t.Context(), t, transport, p.url); err != nil {
+		t.Error(err)
 	}
 }
