@@ -107,3 +107,22 @@ func TestACallersDeadlineIsATimeoutWithDetails(t *testing.T) {
 		t.Error("a call was logged as cancelled")
 	}
 }
+
+// TestACallWithoutTimeGetsAStatus has deadlines that pass while the request arrives.
+func TestACallWithoutTimeGetsAStatus(t *testing.T) {
+	s := start(t, newUpstream(t, silent, nil), nil)
+	for _, timeout := range []string{"0n", "1n", "1u", "500u"} {
+		for range 20 {
+			st, err := lookupWithTimeout(t, s, timeout)
+			if err != nil || st.Code() != codes.DeadlineExceeded {
+				t.Fatalf("%s: got %v, %v", timeout, st, err)
+			}
+			if info, ok := st.Details()[0].(*errdetails.ErrorInfo); !ok || info.GetReason() != "UPSTREAM_TIMEOUT" {
+				t.Errorf("%s: got the details %v", timeout, st.Details())
+			}
+		}
+	}
+	if got := s.metric(t, `podero_facade_lookups_total{reason="UPSTREAM_TIMEOUT"}`); got != "80" {
+		t.Errorf("%s calls were counted, want 80", got)
+	}
+}

@@ -14,8 +14,13 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/tap"
 
+	_ "google.golang.org/grpc/encoding/gzip" // callers may compress requests, and accept compressed responses
+
+	"example.com/podero-facade/server/fault"
 	"example.com/podero-facade/server/internal/connlimit"
+	"example.com/podero-facade/server/requestid"
 	"example.com/podero-facade/server/telemetry"
 )
 
@@ -51,7 +56,9 @@ const (
 func (s *Server) listen(
 	intercept grpc.UnaryServerInterceptor, services []service, rest http.Handler, metrics *telemetry.Metrics,
 ) error {
-	options := []grpc.ServerOption{grpc.UnaryInterceptor(intercept), grpc.StreamInterceptor(s.streams.intercept)}
+	options := []grpc.ServerOption{
+		grpc.UnaryInterceptor(intercept), grpc.StreamInterceptor(s.streams.intercept), grpc.InTapHandle(rejectHopeless(metrics)),
+	}
 	s.rest = newHTTPServer(s.ready.closeConnections(rest), s.log, s.config.UpstreamTimeout)
 	s.rest.ConnContext = withConnectionEnd
 	base, cancel := context.WithCancel(context.Background())
@@ -63,6 +70,29 @@ func (s *Server) listen(
 	}
 	s.grpc = newGRPCServer(options, services, s.health)
 	return s.open(metrics)
+}
+
+// minCallTime is the least time that a call needs to have. With less, grpc-go may reset its stream at the deadline
+// before any status is sent.
+const minCallTime = time.Millisecond
+
+// rejectHopeless returns a handler of new streams that rejects calls whose deadline has passed, or is about to, with a
+// status. It runs for each call, before anything is read.
+func rejectHopeless(metrics *telemetry.Metrics) tap.ServerInHandle {
+	return func(ctx context.Context, info *tap.Info) (context.Context, error) {
+		deadline, ok := ctx.Deadline()
+		if !ok || time.Until(deadline) >= minCallTime {
+			return ctx, nil
+		}
+		if strings.HasPrefix(info.FullMethodName, "/podero.") {
+			metrics.CountLookup(fault.UpstreamTimeout.Reason())
+		}
+		proposed := ""
+		if values := info.Header[requestid.Header]; len(values) > 0 {
+			proposed = values[0]
+		}
+		return ctx, fault.New(fault.UpstreamTimeout, nil).Status(requestid.Accept(proposed)).Err()
+	}
 }
 
 func newGRPCServer(options []grpc.ServerOption, services []service, health *health.Server) *grpc.Server {
