@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/internal/dial"
 )
 
 // site is a place that the service talks to.
@@ -119,6 +121,7 @@ func (r *runner) connect(ctx context.Context, tcp, handshake string, s site, con
 	}
 	defer func() { _ = conn.Close() }()
 	r.pass(tcp, "connected to %s in %v", conn.RemoteAddr(), took)
+	r.tryOthers(ctx, tcp, s, conn.RemoteAddr())
 	if s.url.Scheme != "https" {
 		r.skip("--"+s.flag+" is http://", handshake)
 		return true
@@ -144,8 +147,41 @@ func (r *runner) dial(ctx context.Context, address string) (net.Conn, time.Durat
 	ctx, cancel := context.WithTimeout(ctx, r.config.UpstreamAttemptTimeout)
 	defer cancel()
 	start := time.Now()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	conn, err := dial.New(r.config.UpstreamAttemptTimeout).DialContext(ctx, "tcp", address) // as the service does
 	return conn, took(start), err
+}
+
+// tryOthers warns of addresses of a site that can't be connected to, though another one can: the service then uses
+// that, and whatever it finds silent costs it a moment.
+func (r *runner) tryOthers(ctx context.Context, name string, s site, connected net.Addr) {
+	ctx, cancel := context.WithTimeout(ctx, r.config.UpstreamAttemptTimeout)
+	defer cancel()
+	host, port, err := net.SplitHostPort(address(s.url))
+	if err != nil || net.ParseIP(host) != nil {
+		return
+	}
+	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
+	if err != nil {
+		return
+	}
+	failures := make([]error, len(addresses))
+	var trying sync.WaitGroup
+	for i, other := range addresses {
+		if other = net.JoinHostPort(other, port); other != connected.String() {
+			trying.Go(func() {
+				conn, err := new(net.Dialer).DialContext(ctx, "tcp", other)
+				if failures[i] = err; err == nil {
+					_ = conn.Close()
+				}
+			})
+		}
+	}
+	trying.Wait()
+	for _, err := range failures {
+		if err != nil {
+			r.warn(name, fault.Network(err).Error(), "the service uses the addresses that work; tell the owner of --"+s.flag+", or check firewalls")
+		}
+	}
 }
 
 // took returns how long ago something began, for people.
