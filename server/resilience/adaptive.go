@@ -6,9 +6,11 @@ import (
 )
 
 const (
-	minLimit     = 8    // a slow upstream always gets some requests
+	minLimit     = 4    // a slow upstream always gets some requests
+	lateLimit    = 8    // limit after timeouts, if none is known to be good
 	initialLimit = 64   // enough that a new replica rejects no calls while it learns
 	backoff      = 0.75 // factor by which congestion lowers the limit
+	cutBackoff   = 0.25 // limit per attempt in flight once all were cut, if none is known to be good
 
 	recovery    = 20 * time.Second // time in which a lowered limit returns to the last good one
 	unusedAfter = 10 * time.Second // time after which a limit that is far from reached shrinks
@@ -19,6 +21,8 @@ const (
 	maxLatencyRatio = 4.0 / 3 // mean latency over that of the previous doubling
 	maxCutRatio     = 0.5     // highest ratio of cut attempts that counts as normal
 	cutNoise        = 4       // cut attempts may vary by this many square roots of a round's size
+	maxCutShare     = 0.75    // moving average of cut attempts; more mean congestion at any limit
+	cutWindow       = 16      // least number of attempts that this average covers
 )
 
 // adaptiveLimit is a concurrency limit that follows the upstream's capacity. It is AIMD with slow
@@ -31,7 +35,8 @@ const (
 //     ever faster afterwards.
 //
 // There are three signs of congestion: attempts time out; more attempts are cut by their callers'
-// deadlines than at a lower limit; and the mean latency rises while the limit doubles.
+// deadlines than at a lower limit, or nearly all are; and the mean latency rises while the limit
+// doubles.
 type adaptiveLimit struct {
 	limit, max float64
 
@@ -42,6 +47,7 @@ type adaptiveLimit struct {
 	round    round
 	cutRatio float64 // cut attempts per attempt at a limit without congestion; at most maxCutRatio
 	compare  bool    // whether the next round measures cutRatio
+	cutShare float64 // moving average of cut attempts, over as many as are in flight
 	growth   growth
 
 	peak      int // most attempts in flight since peakSince
@@ -71,17 +77,18 @@ func newAdaptiveLimit(maxLimit int) *adaptiveLimit {
 func (a *adaptiveLimit) set(limit float64) {
 	a.limit = min(max(limit, minLimit), a.max)
 	a.good, a.round, a.growth = 0, newRound(a.limit), growth{start: a.limit}
-	a.cutRatio, a.compare = maxCutRatio, a.plateau > 0
+	a.cutRatio, a.compare, a.cutShare = maxCutRatio, a.plateau > 0, maxCutRatio
 }
 
 func newRound(limit float64) round { return round{size: math.Floor(limit)} }
 
 // lower sets a limit because of congestion.
 func (a *adaptiveLimit) lower(limit float64, now time.Time) {
-	if a.good > 0 {
+	if 2*a.good >= limit {
 		a.plateau = a.good
 	} else if a.plateau == 0 {
-		a.plateau = max(a.limit/2, limit) // slow start doubled the limit since the last round trip
+		// Slow start doubled the attempts in flight since the last round trip.
+		a.plateau = max(min(a.limit, float64(a.peak))/2, limit)
 	}
 	a.loweredAt = now
 	a.set(limit)
@@ -108,17 +115,20 @@ func (a *adaptiveLimit) record(begun time.Time, result outcome, inFlight int) {
 	if full {
 		a.round.full++
 	}
+	window := max(float64(inFlight), cutWindow)
+	a.cutShare -= a.cutShare / window
 	switch {
 	case result == timedOut:
 		a.round.late++
 	case result == cut:
 		a.round.cut++
+		a.cutShare += 1 / window
 	case !full:
 		a.growth = growth{start: a.limit} // the load changes, so latencies are not comparable
 	case a.limit < a.ceiling(now):
 		a.grow(now.Sub(begun), now)
 	}
-	a.judge(now)
+	a.judge(inFlight, now)
 }
 
 // shrinkUnused lowers a limit that was far from reached for a while: the upstream's capacity may be
@@ -154,20 +164,26 @@ func (a *adaptiveLimit) grow(elapsed time.Duration, now time.Time) {
 }
 
 // judge lowers the limit if the round shows congestion, and starts a new round if it is complete.
-func (a *adaptiveLimit) judge(now time.Time) {
+func (a *adaptiveLimit) judge(inFlight int, now time.Time) {
 	r := &a.round
 	switch {
 	case float64(r.late) > max(1, maxLateRatio*r.size): // a single one may be an accident
 		// The upstream may still process requests that timed out, before any new ones. If no limit is
-		// known to be good, there may be many of them, so the limit falls to its minimum.
-		a.lower(backoff*a.good, now)
+		// known to be good, there may be many of them, so the limit falls far.
+		a.lower(max(lateLimit, backoff*a.good), now)
+	case a.cutShare > maxCutShare:
+		limit := max(backoff*a.good, cutBackoff*float64(inFlight))
+		if a.good < limit && a.plateau > 0 { // it was lowered before, so load may not be the cause
+			a.good = max(a.limit/2, initialLimit/backoff)
+		}
+		a.lower(limit, now)
 	case a.limit > initialLimit && float64(r.cut) > a.cutRatio*r.size+cutNoise*math.Sqrt(r.size):
 		a.lower(max(backoff*a.limit, initialLimit), now)
 	case float64(r.ended) >= r.size:
 		if a.compare {
 			a.cutRatio, a.compare = min(float64(r.cut)/float64(r.ended), maxCutRatio), false
 		}
-		if 2*r.full > r.ended { // the limit was reached most of the time, so it was put to the test
+		if 2*r.full > r.ended && 4*r.cut <= r.ended { // it was put to the test most of the time
 			a.good = r.size
 		}
 		*r = newRound(a.limit)

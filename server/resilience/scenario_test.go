@@ -2,6 +2,7 @@ package resilience
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -121,6 +122,46 @@ func TestOverloadFromTheFirstSecondOn(t *testing.T) {
 		atLeast(t, "goodput from 10 s to 20 s", p.goodput(10*time.Second, 20*time.Second)/160, 0.90)
 		time.Sleep(time.Minute)
 	})
+}
+
+// Callers with less time than the attempt timeout leave before any attempt times out, so that the
+// limit must fall because of the cut attempts alone. A run depends on chance, so the mean of several
+// is what counts.
+func TestOverloadWithDeadlinesBelowTheAttemptTimeout(t *testing.T) {
+	const runs, end = 8, time.Minute
+	for name, c := range map[string]struct {
+		workers  int
+		service  time.Duration
+		rate     float64
+		deadline time.Duration
+		want     float64
+	}{
+		"8 x 50 ms at 320/s, 200 ms": {8, 50 * time.Millisecond, 320, 200 * time.Millisecond, 0.7},
+		"4 x 400 ms at 20/s, 2 s":    {4, 400 * time.Millisecond, 20, 2 * time.Second, 0.7},
+		"4 x 400 ms at 20/s, 1 s":    {4, 400 * time.Millisecond, 20, time.Second, 0.6},
+		"4 x 400 ms at 20/s, 700 ms": {4, 400 * time.Millisecond, 20, 700 * time.Millisecond, 0.6},
+		"8 x 400 ms at 22/s, 2 s":    {8, 400 * time.Millisecond, 22, 2 * time.Second, 0.7},
+	} {
+		for _, oblivious := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, oblivious %t", name, oblivious), func(t *testing.T) {
+				t.Parallel()
+				least, sum := 1.0, 0.0
+				for range runs {
+					synctest.Test(t, func(t *testing.T) {
+						upstream := newWorkers(c.workers, c.service)
+						upstream.oblivious = oblivious
+						p := play(t, chain(upstream, 0), c.rate, c.deadline, end, nil)
+						capacity := float64(c.workers) / c.service.Seconds()
+						goodput := p.goodput(15*time.Second, end) / capacity
+						least, sum = min(least, goodput), sum+goodput
+						time.Sleep(time.Minute)
+					})
+				}
+				atLeast(t, "least goodput from 15 s on", least, 0.2)
+				atLeast(t, "mean goodput from 15 s on", sum/runs, c.want)
+			})
+		}
+	}
 }
 
 // An upstream that is slow but healthy must not be mistaken for one that is overloaded.

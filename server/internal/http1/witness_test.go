@@ -16,7 +16,7 @@ import (
 
 func witnessing(c *http1.Config) {
 	c.Witness = true
-	c.Timeout = 500 * time.Millisecond
+	c.Timeout = 2 * time.Second // far more than the contexts have, as a busy machine may be late
 }
 
 // TestOneRequestAtATimeOutlivesItsContext has requests with too little time to a slow server, and
@@ -40,7 +40,9 @@ func TestOneRequestAtATimeOutlivesItsContext(t *testing.T) {
 		"a dead dial":   {serve: func(*link) {}, dial: true, want: os.ErrDeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			overBoth(t, func(t *testing.T, secure bool) {
+				t.Parallel()
 				p := newPeer(t, secure, c.serve)
 				transport := newTransport(t, p.url, witnessing, func(config *http1.Config) {
 					if c.dial {
