@@ -11,9 +11,11 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/tap"
 
 	_ "google.golang.org/grpc/encoding/gzip" // callers may compress requests, and accept compressed responses
@@ -25,11 +27,11 @@ import (
 )
 
 // Bounds of what callers may ask for, so that memory is bounded whatever arrives. A request is about a
-// kilobyte at most.
+// kilobyte at most. What a stalled one has sent is kept, on each stream, until its connection is too old.
 const (
-	maxRequestBytes = 64 << 10
+	maxRequestBytes = 16 << 10
 	maxHeaderBytes  = 68 << 10 // 64 KiB of metadata or REST headers, and those that each call has
-	maxStreams      = 256      // of a gRPC connection; more wait at the client
+	maxStreams      = 160      // of a gRPC connection; more wait at the client. Each may hold 64 KiB of metadata
 	readTimeout     = 10 * time.Second
 	writeTimeout    = 10 * time.Second // beyond the time of a lookup
 	idleTimeout     = 2 * time.Minute
@@ -39,6 +41,11 @@ const (
 
 	// A connection keeps its read buffer while it is idle, and a call fits into a small one.
 	readBuffer = 8 << 10
+
+	// What a stream, and a connection, may send before it is read. grpc-go would let a fast connection send 16 MiB.
+	// A stream cannot have less; what a connection has only paces it.
+	streamWindow     = 64 << 10
+	connectionWindow = 1 << 20
 
 	// gRPC connections end after a while, so that callers look for replicas anew and new ones get their share. grpc-go
 	// spreads the age by a tenth, so that not all callers come back at once.
@@ -51,6 +58,10 @@ const (
 	// Callers may ping every 5 s, which networks may bunch. gRFC A8 allows them every 10 s at most.
 	minPingInterval = 4 * time.Second
 )
+
+// bufferSizes are the sizes of buffers for frames and messages, as powers of two. grpc-go's own sizes let frames of a
+// kilobyte take four times what they carry.
+var bufferSizes = []uint8{8, 11, 12, 13, 14, 15, 20}
 
 // listen builds the servers and opens their listeners.
 func (s *Server) listen(
@@ -68,7 +79,11 @@ func (s *Server) listen(
 		options = append(options, grpc.Creds(loggedHandshakes{credentials.NewTLS(s.certs.serverConfig("h2")), s.log}))
 		s.rest.TLSConfig = s.certs.serverConfig("h2", "http/1.1")
 	}
-	s.grpc = newGRPCServer(options, services, s.health)
+	buffers, err := mem.NewBinaryTieredBufferPool(bufferSizes...)
+	if err != nil {
+		return err
+	}
+	s.grpc = newGRPCServer(append(options, experimental.BufferPool(buffers)), services, s.health)
 	return s.open(metrics)
 }
 
@@ -99,6 +114,8 @@ func newGRPCServer(options []grpc.ServerOption, services []service, health *heal
 	server := grpc.NewServer(append(options,
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ReadBufferSize(readBuffer),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxConcurrentStreams(maxStreams),

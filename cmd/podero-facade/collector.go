@@ -11,8 +11,10 @@ import (
 // all of it.
 const (
 	mostPercent  = 300
-	leastPercent = 75
+	leastPercent = 75       // up to mostGrowth
+	floodPercent = 25       // whatever is in use
 	goal         = 34 << 20 // in bytes: what is in use and what it has grown by, where leastPercent does not give more
+	mostGrowth   = 40 << 20 // in bytes, where floodPercent does not give more
 )
 
 // paceCollector sets the collector's pace, and again after each collection.
@@ -32,8 +34,8 @@ func paceCollector() {
 func percentFor(inUse uint64) int {
 	const step = 25
 	room := goal - min(inUse, goal)
-	percent := room * 100 / max(inUse, 1)
-	return int(min(max(percent-percent%step, leastPercent), mostPercent))
+	percent := max(room*100/max(inUse, 1), min(leastPercent, mostGrowth*100/max(inUse, 1)))
+	return int(min(max(percent-percent%step, floodPercent), mostPercent))
 }
 
 // inUse returns what the collector last found in use, in bytes, as it counts for its pace.

@@ -57,6 +57,7 @@ type fleet struct {
 	started  int // so far
 	flags    []string
 	shell    string // what a replica's shell runs first, if it has one
+	stalled  bool   // nobody reads what a replica writes
 
 	grpcPort, httpPort, adminPort, redisPort, nginxPort string
 }
@@ -183,6 +184,9 @@ func (f *fleet) start() *replica {
 	r.cmd = exec.Command(command[0], append(args, f.flags...)...)
 	r.cmd.Env = append(os.Environ(), asProgram+"=1", "PODERO_FACADE_CLIENT_SECRET=fleet", "NO_PROXY=*")
 	r.cmd.Stderr = r.log
+	if f.stalled {
+		r.cmd.Stdout, r.cmd.Stderr = f.unread(), f.unread()
+	}
 	f.run(r.cmd)
 	f.await("a replica", func() bool {
 		response, err := http.Get("http://" + r.admin + "/readyz")
@@ -195,6 +199,20 @@ func (f *fleet) start() *replica {
 	f.replicas = append(f.replicas, r)
 	f.publish()
 	return r
+}
+
+// unread returns a pipe that nobody reads.
+func (f *fleet) unread() *os.File {
+	f.t.Helper()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() {
+		_ = writer.Close()
+		_ = reader.Close()
+	})
+	return writer
 }
 
 // forget takes a replica away from DNS and nginx.
