@@ -341,7 +341,7 @@ func (s *Server) keepRunning(ctx context.Context, run func(context.Context)) {
 	}
 }
 
-// stop ends the service in the order that loses no call: whoever balances load learns of it while the
+// stop ends the service in the order that loses no call: load balancers learn of it while the
 // listeners still accept calls; then gRPC and REST drain at the same time. REST calls run their handlers in
 // process and don't need the gRPC server.
 func (s *Server) stop() error {

@@ -44,7 +44,7 @@ type attacker struct {
 	open map[uint32]string
 }
 
-// attack keeps a connection under way until ctx ends, and counts streams that it began.
+// attack keeps a connection busy until ctx ends, and counts streams that it began.
 func attack(ctx context.Context, address string, floods []flood, begun *atomic.Int64) {
 	for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
 		a, err := newAttacker(ctx, address)
