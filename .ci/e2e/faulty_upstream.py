@@ -45,7 +45,10 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, {"access_token": "of-a-check", "token_type": "Bearer", "expires_in": 4})
 
     def do_GET(self):
-        status, body, seconds = ANSWERS[self.path.rsplit("/", 1)[1][:4]]
+        external_id = self.path.partition("?")[0].rpartition("/")[2]
+        status, body, seconds = ANSWERS[external_id[:4]]
+        if "external_user_id" in body:
+            body = body | {"external_user_id": external_id}
         time.sleep(seconds)
         self.answer(status, body)
 
