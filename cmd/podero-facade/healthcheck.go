@@ -26,7 +26,7 @@ func (c *healthcheckCommand) Run(ctx context.Context) error {
 	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, c.AdminListen)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://admin/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/readyz", nil)
 	if err != nil {
 		return err
 	}

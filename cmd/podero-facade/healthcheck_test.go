@@ -21,6 +21,9 @@ func TestHealthcheck(t *testing.T) {
 		if r.URL.Path != "/readyz" {
 			t.Errorf("asked for %s", r.URL.Path)
 		}
+		if r.Host != "localhost" { // the service refuses hosts that are not this machine
+			t.Errorf("asked the host %s", r.Host)
+		}
 		w.WriteHeader(status)
 	})}
 	served := make(chan error, 1)
