@@ -81,6 +81,7 @@ func New(config Config, log *slog.Logger) (_ *Server, err error) {
 		return nil, err
 	}
 	metrics := observed.Metrics
+	metrics.Counter("podero_facade_panics_total", "Panics that the service recovered from.", recovery.Count)
 	s.closers = append(s.closers, func() { s.flush(observed) })
 	tlsConfig, err := config.tlsConfig()
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime/debug"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -21,6 +20,7 @@ import (
 
 	"example.com/podero-facade/server/cache"
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/internal/recovery"
 	"example.com/podero-facade/server/lookup"
 	"example.com/podero-facade/server/requestid"
 	"example.com/podero-facade/server/telemetry"
@@ -257,12 +257,10 @@ func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, failure *fa
 	writeProblem(w, failure.Status(id))
 }
 
-// recover ends a call in which the gateway itself panicked. The handlers of RPCs have a recovery of their
-// own. The value of a panic may be anything, so the log gets its type and the stack.
+// recover ends a call in which the gateway itself panicked. The handlers of RPCs have a recovery of their own.
 func (h *Handler) recover(ctx context.Context, w http.ResponseWriter) {
 	if value := recover(); value != nil {
-		h.log.ErrorContext(ctx, "panic", "request_id", requestid.From(ctx),
-			"type", fmt.Sprintf("%T", value), "stack", string(debug.Stack()))
+		recovery.Write(ctx, h.log, value)
 		h.refuse(ctx, w, fault.New(fault.Internal, nil))
 	}
 }

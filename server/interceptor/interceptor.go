@@ -5,9 +5,7 @@ package interceptor
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/internal/recovery"
 	"example.com/podero-facade/server/requestid"
 	"example.com/podero-facade/server/telemetry"
 	"example.com/podero-facade/server/tracecontext"
@@ -33,7 +32,7 @@ func Unary(log *slog.Logger, metrics *telemetry.Metrics) grpc.UnaryServerInterce
 		}
 		begun := time.Now()
 		ctx, id := identify(tracecontext.FromMetadata(ctx))
-		response, err := recovered(ctx, request, handle, log, id)
+		response, err := recovered(ctx, request, handle, log)
 		took := time.Since(begun)
 		if err == nil {
 			metrics.CountLookup(telemetry.ReasonOK)
@@ -118,14 +117,11 @@ func identify(ctx context.Context) (context.Context, string) {
 	return requestid.With(ctx, id), id
 }
 
-// recovered handles the call and turns a panic into an error. The value of a panic may be anything, a
-// person's data too, so the log gets its type and the stack.
-func recovered(
-	ctx context.Context, request any, handle grpc.UnaryHandler, log *slog.Logger, id string,
-) (response any, err error) {
+// recovered handles the call and turns a panic into an error.
+func recovered(ctx context.Context, request any, handle grpc.UnaryHandler, log *slog.Logger) (response any, err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			log.ErrorContext(ctx, "panic", "request_id", id, "type", fmt.Sprintf("%T", value), "stack", string(debug.Stack()))
+			recovery.Write(ctx, log, value)
 			response, err = nil, fault.New(fault.Internal, nil)
 		}
 	}()

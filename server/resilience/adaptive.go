@@ -12,7 +12,7 @@ const (
 	backoff      = 0.75 // factor by which congestion lowers the limit
 	cutBackoff   = 0.25 // limit per attempt in flight once all were cut, if none is known to be good
 
-	recovery    = 20 * time.Second // time in which a lowered limit returns to the last good one
+	regrowth    = 20 * time.Second // time in which a lowered limit returns to the last good one
 	unusedAfter = 10 * time.Second // time after which a limit that is far from reached shrinks
 	maxUnused   = 4                // multiple of the attempts in flight to which it shrinks
 
@@ -31,7 +31,7 @@ const (
 //   - Each success while the limit is reached raises it by one, until it is at its ceiling.
 //   - The first ceiling is max, so that the limit doubles with each round trip (slow start).
 //   - Congestion lowers the limit, and the ceiling becomes a cubic function of the time since then. It
-//     starts at backoff times the last good limit, is at that limit after the recovery time, and rises
+//     starts at backoff times the last good limit, is at that limit after regrowth, and rises
 //     ever faster afterwards.
 //
 // There are three signs of congestion: attempts time out; more attempts are cut by their callers'
@@ -42,7 +42,7 @@ type adaptiveLimit struct {
 
 	loweredAt time.Time // attempts that began earlier say nothing about the present limit
 	good      float64   // limit of the last full round without congestion since then; 0 if none
-	plateau   float64   // the ceiling once the recovery time is over; 0 if it is max
+	plateau   float64   // the ceiling once regrowth is over; 0 if it is max
 
 	round    round
 	cutRatio float64 // cut attempts per attempt at a limit without congestion; at most maxCutRatio
@@ -99,7 +99,7 @@ func (a *adaptiveLimit) ceiling(now time.Time) float64 {
 	if a.plateau == 0 {
 		return a.max
 	}
-	x := float64(now.Sub(a.loweredAt))/float64(recovery) - 1
+	x := float64(now.Sub(a.loweredAt))/float64(regrowth) - 1
 	return min(a.plateau*(1+(1-backoff)*x*x*x), a.max)
 }
 

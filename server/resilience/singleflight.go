@@ -2,8 +2,6 @@ package resilience
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/internal/recovery"
 	"example.com/podero-facade/server/podero"
 )
 
@@ -179,8 +178,7 @@ func (f *flight) run() {
 	defer func() {
 		// A panic here would end the process, as no interceptor is above this goroutine.
 		if value := recover(); value != nil {
-			cause := fmt.Errorf("panic of type %T\n%s", value, debug.Stack())
-			f.message, f.err = nil, fault.New(fault.Internal, cause)
+			f.message, f.err = nil, fault.New(fault.Internal, recovery.Error(value))
 		}
 	}()
 	f.message, f.err = f.group.next.Find(f, f.key)

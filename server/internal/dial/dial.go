@@ -9,13 +9,14 @@ package dial
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
+
+	"example.com/podero-facade/server/internal/recovery"
 )
 
 // attemptDelay is the time after which the next address is tried, too (RFC 8305, section 5).
@@ -144,7 +145,7 @@ func (d *Dialer) try(ctx context.Context, network string, address netip.Addr, po
 func (d *Dialer) connect(ctx context.Context, network, address string) (conn net.Conn, err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			conn, err = nil, fmt.Errorf("panic of type %T while connecting", value)
+			conn, err = nil, recovery.Error(value)
 		}
 	}()
 	return d.dialer.DialContext(ctx, network, address)

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/podero-facade/server/internal/recovery"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -295,7 +296,7 @@ func (t *Transport) dial(ctx context.Context) (c *conn, err error) {
 			if tcp != nil {
 				_ = tcp.Close()
 			}
-			c, err = nil, fmt.Errorf("http1: panic of type %T while connecting", value)
+			c, err = nil, fmt.Errorf("http1: connect: %w", recovery.Error(value))
 		}
 	}()
 	to := t.address

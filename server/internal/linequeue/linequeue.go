@@ -3,11 +3,12 @@ package linequeue
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.com/podero-facade/server/internal/recovery"
 )
 
 // Writer is an io.Writer whose Write never blocks: a goroutine of its own writes the lines. Lines that find no space in
@@ -127,7 +128,7 @@ func (w *Writer) write(lines []byte) {
 func (w *Writer) writeOut(lines []byte) (n int, err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			n, err = 0, fmt.Errorf("panic of type %T", value)
+			n, err = 0, recovery.Error(value)
 		}
 	}()
 	return w.out.Write(lines)

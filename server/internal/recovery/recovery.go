@@ -1,4 +1,5 @@
-// Package recovery keeps a panic in a background goroutine from ending the process.
+// Package recovery counts the panics that the service recovers from, and describes them without their values: these may
+// be anything, such as a secret or a person's data.
 package recovery
 
 import (
@@ -6,14 +7,34 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
+
+	"example.com/podero-facade/server/requestid"
 )
 
-// Log recovers from a panic and logs its type and stack. The value of a panic is left out of the log,
-// because it may be anything, such as a secret. Log must be deferred directly:
+// recovered is of the whole process, because a panic is a fault of the program and not of one of its parts.
+var recovered atomic.Int64
+
+// Count returns how many panics the process has recovered from.
+func Count() int64 { return recovered.Load() }
+
+// Log recovers from a panic, and counts and logs it. It must be deferred directly:
 //
 //	defer recovery.Log(ctx, log)
 func Log(ctx context.Context, log *slog.Logger) {
 	if value := recover(); value != nil {
-		log.ErrorContext(ctx, "panic", "type", fmt.Sprintf("%T", value), "stack", string(debug.Stack()))
+		Write(ctx, log, value)
 	}
+}
+
+// Write counts a panic whose value recover returned, and logs its type and stack.
+func Write(ctx context.Context, log *slog.Logger, value any) {
+	recovered.Add(1)
+	log.ErrorContext(ctx, "panic", "request_id", requestid.From(ctx), "type", fmt.Sprintf("%T", value), "stack", string(debug.Stack()))
+}
+
+// Error counts a panic whose value recover returned, and returns its type and stack.
+func Error(value any) error {
+	recovered.Add(1)
+	return fmt.Errorf("panic of type %T\n%s", value, debug.Stack())
 }
