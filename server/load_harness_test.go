@@ -148,7 +148,7 @@ func atOnce(t *testing.T, s *service, n int, lookup func(i int, client userv1.Us
 	t.Helper()
 	var running sync.WaitGroup
 	var failures atomic.Int64
-	to, closeAll := clients(t, s, 4)
+	to, closeAll := clients(t, s, n/100+1) // a connection has 160 calls at a time
 	defer closeAll()
 	for i := range n {
 		running.Go(func() {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -91,7 +92,8 @@ func TestLoadRandomFailures(t *testing.T) {
 	attempts := len(u.apiRequests())
 	t.Logf("5 %% of attempts fail: %d calls, %.3f %% succeed, %.3f attempts for a call",
 		len(all), 100-100*float64(all.failed())/float64(len(all)), float64(attempts)/float64(len(all)))
-	if float64(all.failed()) > 0.001*float64(len(all)) || float64(attempts) > 1.2*float64(len(all))+10 {
+	mayFail := max(3, len(all)/1000) // one call in 8,000 meets three failures: a short run may see a few
+	if all.failed() > mayFail || float64(attempts) > 1.2*float64(len(all))+10 {
 		t.Error("want 99.9 % to succeed with at most 1.2 attempts for a call")
 	}
 }
@@ -186,11 +188,13 @@ func heapInUse() uint64 {
 }
 
 func TestLoadIdenticalLookups(t *testing.T) {
-	release := make(chan struct{})
+	held := make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
 	u := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
-		<-release
+		<-held
 		good(w, r)
 	}, nil)
+	t.Cleanup(release) // before the upstream's, which waits for its handlers
 	s := start(t, u, func(c *server.Config) {
 		asInProduction(c)
 		c.UpstreamTimeout, c.UpstreamAttemptTimeout = testLimit, testLimit
@@ -210,7 +214,7 @@ func TestLoadIdenticalLookups(t *testing.T) {
 	s.await(t, "podero_facade_lookups_coalesced_total", "999")
 	leave()
 	s.await(t, `podero_facade_lookups_total{reason="CALLER_CANCELLED"}`, "500")
-	close(release)
+	release()
 	failed := <-ended
 	t.Logf("1,000 concurrent identical lookups, 500 cancelled: %d upstream calls, %d of the rest failed", len(u.apiRequests()), failed)
 	if len(u.apiRequests()) != 1 || failed != 0 {
