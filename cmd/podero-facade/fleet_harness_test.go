@@ -271,7 +271,7 @@ http {
   upstream fleet { include $dir/servers; keepalive 32; }
   server {
     listen 127.0.0.1:$port;
-    location / { proxy_pass http://fleet; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_connect_timeout 1s; }
+    location / { proxy_pass http://fleet; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host localhost; proxy_connect_timeout 1s; }
   }
 }`, func(name string) string { return map[string]string{"$dir": f.dir, "$port": f.nginxPort}[name] })
 	path := filepath.Join(f.dir, "nginx.conf")
