@@ -45,7 +45,7 @@ func TestChaosBrownout(t *testing.T) {
 	recovered := all.between(well.Add(pause), forever())
 	t.Logf("brownout: %.2f of the capacity from 15 s into it, %.2f from 25 s; %.4f of %d calls succeed from %v after it %s",
 		early, late, recovered.succeeded(), len(recovered), pause, recovered.failures())
-	if early < target(0.7, 0.6) || late < target(0.9, 0) { // a shortened brownout ends just after 25 s
+	if early < target(0.7, 0.5) || late < target(0.9, 0) { // a shortened brownout ends just after 25 s, up to when the limit is found
 		t.Error("want 0.7 of the capacity from 15 s into it, and 0.9 from 25 s")
 	}
 	if recovered.succeeded() < 0.97 {
