@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"example.com/podero-facade/server/fault"
+	"example.com/podero-facade/server/internal/recovery"
 )
 
 func TestEveryKindIsWhole(t *testing.T) {
@@ -112,5 +113,12 @@ func TestAFailureTakesFewAllocations(t *testing.T) {
 		if got := testing.AllocsPerRun(1000, func() { _ = failure.Status("request-7").Err() }); got > most {
 			t.Errorf("%s: %v allocations, at most %v are known to be needed", kind.Reason(), got, most)
 		}
+	}
+}
+
+func TestAPanicWhileConnectingKeepsItsStack(t *testing.T) {
+	err := fault.Network(fmt.Errorf("connect: %w", recovery.Error("hunter2")))
+	if text := err.Error(); !strings.Contains(text, "fault_test.go") || strings.Contains(text, "hunter2") {
+		t.Errorf("error %q, want the stack without the panic's value", text)
 	}
 }

@@ -9,18 +9,23 @@ import (
 	"net"
 	"strings"
 	"syscall"
+
+	"example.com/podero-facade/server/internal/recovery"
 )
 
-// Network returns a network failure in a form that is fit for the log: the operating system's,
-// DNS's and TLS's own words, and of anything else no more than its type. A url.Error quotes the
+// Network returns a network failure in a form that is fit for the log: the text of an error of the operating system,
+// of DNS or of TLS, the stack of a panic, and of anything else no more than its type. A url.Error quotes the
 // whole URL, and net/http's errors quote what the peer sent; either may name a person.
 func Network(err error) error {
 	var (
 		operation   *net.OpError
 		resolution  *net.DNSError
 		certificate *tls.CertificateVerificationError
+		panicked    *recovery.PanicError
 	)
 	switch {
+	case errors.As(err, &panicked):
+		return panicked
 	case errors.As(err, &resolution):
 		return resolution
 	case errors.As(err, &certificate):

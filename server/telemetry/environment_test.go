@@ -257,7 +257,7 @@ func TestTheTableHasEveryVariableThatTheSDKReads(t *testing.T) {
 			t.Errorf("%s, which %s reads, is not in the table", name, read[name])
 		}
 	}
-	// Whoever reads the environment in another way would not be noticed.
+	// A package that reads the environment in another way would not be noticed.
 	known := regexp.MustCompile(`/internal/x/x\.go$|/envconfig\.go$|/sdk/trace/internal/env/env\.go$|/sdk/trace/sampler_env\.go$|/sdk/resource/env\.go$|` +
 		`/sdk/metric/(env|config)\.go$|/otel/trace/auto\.go$|/auto/sdk/limit\.go$`)
 	for _, reader := range readers {

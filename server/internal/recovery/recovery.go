@@ -33,8 +33,13 @@ func Write(ctx context.Context, log *slog.Logger, value any) {
 	log.ErrorContext(ctx, "panic", "request_id", requestid.From(ctx), "type", fmt.Sprintf("%T", value), "stack", string(debug.Stack()))
 }
 
-// Error counts a panic whose value recover returned, and returns its type and stack.
+// A PanicError is a panic as an error: the type of its value, and the stack.
+type PanicError struct{ text string }
+
+func (e *PanicError) Error() string { return e.text }
+
+// Error counts a panic whose value recover returned, and returns it as a PanicError.
 func Error(value any) error {
 	recovered.Add(1)
-	return fmt.Errorf("panic of type %T\n%s", value, debug.Stack())
+	return &PanicError{fmt.Sprintf("panic of type %T\n%s", value, debug.Stack())}
 }
