@@ -33,7 +33,7 @@ type commands struct {
 	Serve       serveCommand       `cmd:"" help:"Run the service."`
 	Demo        demoCommand        `cmd:"" help:"Run the service in front of an embedded sandbox upstream, with nothing to configure."`
 	Sandbox     sandboxCommand     `cmd:"" help:"Run the sandbox upstream alone, for integration tests. Client ID and secret are both \"sandbox\"."`
-	Check       checkCommand       `cmd:"" help:"Try configuration, network, token and upstream step by step, and say what is wrong and how to mend it."`
+	Check       checkCommand       `cmd:"" help:"Try configuration, network, token and upstream step by step, and say what is wrong and how to fix it."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask the service on this machine whether it is ready; for containers."`
 	Version     versionCommand     `cmd:"" help:"Print the versions of the program, of Go and of the source."`
 }
@@ -89,7 +89,7 @@ func run(ctx context.Context, args []string, std streams) int {
 	}
 }
 
-// usageError is an error that other flags or variables would mend.
+// usageError is an error that other flags or variables would fix.
 type usageError struct{ error }
 
 // report writes an error, a line for each of its lines, and returns the exit status.

@@ -1,5 +1,5 @@
 // Package check tries one by one what the service needs: its configuration, its files, the hosts that it
-// talks to, an access token and a lookup. It says what it saw and how to mend what is wrong.
+// talks to, an access token and a lookup. It says what it saw and how to fix what is wrong.
 package check
 
 import (

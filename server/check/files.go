@@ -101,7 +101,7 @@ func countCertificates(content []byte) (valid, expired int) {
 func (r *runner) checkPolicy(f file, content []byte) {
 	policy, err := caller.ParsePolicy(content)
 	if err != nil {
-		r.fail(f.name, err.Error(), "mend --"+f.flag)
+		r.fail(f.name, err.Error(), "fix --"+f.flag)
 		return
 	}
 	r.pass(f.name, "%s has entries: %d", f.path, policy.Entries())
